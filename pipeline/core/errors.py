@@ -1,0 +1,34 @@
+"""Everything a user can be told went wrong.
+
+PipelineError             exit code 1
+  UsageError              exit code 2: the command's words are off
+  DataError               a source, shard or manifest is not what it should be
+  ServiceUnavailable      S3, MLflow or Ray cannot be reached or refuses us
+  TrialFailed             one training ended without a result
+
+A message is one line: what, what was got, what was wanted, what to do next.
+"""
+
+
+class PipelineError(Exception):
+    """Any failure with a message meant for the person at the keyboard."""
+
+    exit_code = 1
+
+
+class UsageError(PipelineError):
+    """The command was asked for something it cannot do."""
+
+    exit_code = 2
+
+
+class DataError(PipelineError):
+    """Images, labels, shards or a manifest are missing, damaged or inconsistent."""
+
+
+class ServiceUnavailable(PipelineError):
+    """A service does not answer, or answers that we may not."""
+
+
+class TrialFailed(PipelineError):
+    """A training ended without a result."""

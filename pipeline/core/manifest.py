@@ -1,0 +1,126 @@
+"""What a data set says of itself: its classes, its samples, its statistics.
+
+A data set is a folder (local or on S3). ``dataset.json`` in it is written last and names the
+generation folder that holds ``manifest.parquet`` and the shards: without it there is no data set.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pipeline.core.errors import DataError
+
+SCHEMA_VERSION = 1
+DATASET_FILE = "dataset.json"
+MANIFEST_FILE = "manifest.parquet"
+
+Colour = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class ClassTable:
+    """The classes of a labelled data set, by label id.
+
+    ``ignore_index`` is the one label value that is no class; it counts nowhere.
+    """
+
+    names: tuple[str, ...]
+    palette: tuple[Colour, ...]
+    ignore_index: int
+
+    @property
+    def num_classes(self) -> int:
+        """Return how many classes there are, the ignored one not counted."""
+        return len(self.names)
+
+
+@dataclass(frozen=True)
+class SampleRecord:
+    """One image with its label, and where in which shard their bytes lie.
+
+    ``class_pixels`` counts the label's pixels per class id, ignored pixels last.
+    ``sha256`` is over the image's bytes followed by the label's, as stored.
+    """
+
+    key: str
+    split: str
+    shard: str
+    image_offset: int
+    image_bytes: int
+    label_offset: int
+    label_bytes: int
+    height: int
+    width: int
+    class_pixels: tuple[int, ...]
+    sha256: str
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """``dataset.json``: all that training needs to know apart from the samples.
+
+    ``mean`` and ``std`` are per RGB channel in 0..255 over the train split's pixels.
+    ``fingerprint`` covers the source's content and the settings; it names the generation folder.
+    """
+
+    name: str
+    fingerprint: str
+    classes: ClassTable
+    num_samples: Mapping[str, int]
+    image_size: tuple[int, int]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    class_weights: tuple[float, ...]
+    image_encoding: str = "png"
+    schema_version: int = SCHEMA_VERSION
+
+    def to_json(self) -> str:
+        """Return the text of ``dataset.json``."""
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> "DatasetInfo":
+        """Read what ``to_json`` wrote.
+
+        Raises:
+            DataError: the text is no data set description of this schema version.
+        """
+        try:
+            fields: dict[str, Any] = json.loads(text)
+            if fields["schema_version"] != SCHEMA_VERSION:
+                raise DataError(
+                    f"{DATASET_FILE} has schema version {fields['schema_version']}, this program "
+                    f"reads {SCHEMA_VERSION}: run preprocess again"
+                )
+            classes = fields.pop("classes")
+            fields["classes"] = ClassTable(
+                names=tuple(classes["names"]),
+                palette=tuple((int(r), int(g), int(b)) for r, g, b in classes["palette"]),
+                ignore_index=int(classes["ignore_index"]),
+            )
+            for name in ("image_size", "mean", "std", "class_weights"):
+                fields[name] = tuple(fields[name])
+            return cls(**fields)
+        except (ValueError, KeyError, TypeError, AttributeError) as cause:
+            raise DataError(f"{DATASET_FILE} cannot be read ({cause}): run preprocess again") from cause
+
+
+def class_weights(class_pixels: Sequence[int]) -> tuple[float, ...]:
+    """Return the loss weight 1 / ln(1.10 + p) of each class.
+
+    Args:
+        class_pixels: pixels per class over the train split, the ignored ones left out; p is a
+            class's share of their sum.
+
+    Raises:
+        DataError: no pixel is labelled.
+
+    Source:
+        The authors' training code, with the shares counted per label value.
+    """
+    total = sum(class_pixels)
+    if total == 0:
+        raise DataError("the train split has no labelled pixel: check the label files")
+    return tuple(1.0 / math.log(1.10 + pixels / total) for pixels in class_pixels)

@@ -1,0 +1,53 @@
+"""Counts and picture sizes as people write them: 0.5M, 500k, 496306, 120x160."""
+
+import re
+
+from pipeline.core.errors import UsageError
+
+_FACTORS = {"": 1, "k": 1_000, "m": 1_000_000, "g": 1_000_000_000}
+_COUNT = re.compile(r"(\d+(?:[_,]\d{3})*(?:\.\d+)?|\.\d+)\s*([kmg]?)", re.IGNORECASE)
+_SIZE = re.compile(r"(\d+)x(\d+)", re.IGNORECASE)
+
+
+def parse_count(text: str) -> int:
+    """Return the whole number that ``text`` names.
+
+    Args:
+        text: digits, with an optional fraction and one of k, M, G: ``0.5M``, ``500k``, ``496306``.
+
+    Raises:
+        UsageError: ``text`` is no count, or not a whole number of at least 1.
+    """
+    match = _COUNT.fullmatch(text.strip())
+    if match is None:
+        raise UsageError(
+            f"{text!r} is not a count: write digits with an optional k, M or G, like 0.5M"
+        )
+    digits, suffix = match.groups()
+    whole, _, fraction = re.sub("[_,]", "", digits).partition(".")
+    scaled, rest = divmod(
+        int((whole or "0") + fraction) * _FACTORS[suffix.lower()], 10 ** len(fraction)
+    )
+    if rest or scaled < 1:
+        raise UsageError(f"{text!r} is not a whole number of at least 1")
+    return scaled
+
+
+def format_count(count: int) -> str:
+    """Return ``count`` to four digits or fewer for people: 494258 becomes ``494k``."""
+    for suffix, factor in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
+        if count >= factor:
+            return f"{count / factor:.{3 if suffix != 'k' else 0}f}{suffix}"
+    return str(count)
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Return (height, width) in pixels from ``HxW``.
+
+    Raises:
+        UsageError: ``text`` is not two whole numbers of at least 8 joined by an x.
+    """
+    match = _SIZE.fullmatch(text.strip())
+    if match is None or min(height_width := (int(match[1]), int(match[2]))) < 8:
+        raise UsageError(f"{text!r} is not a picture size: write HEIGHTxWIDTH, like 120x160")
+    return height_width
