@@ -1,0 +1,30 @@
+"""What every command shares: parsing, one line for an error, the exit code."""
+
+import sys
+from collections.abc import Callable
+from typing import TypeVar
+
+import tyro
+
+from pipeline.core.errors import PipelineError
+
+Options = TypeVar("Options")
+
+
+def run_command(
+    name: str, options_type: type[Options], run: Callable[[Options], int]
+) -> int:
+    """Parse the command line and run the command.
+
+    Returns:
+        0 when done, 1 for our errors, 2 for usage, 130 when interrupted.
+    """
+    options = tyro.cli(options_type, prog=f"python -m pipeline.{name}")
+    try:
+        return run(options)
+    except PipelineError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201  # the message is the output
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)  # noqa: T201
+        return 130

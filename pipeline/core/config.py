@@ -1,0 +1,103 @@
+"""The values a training is made of. A ``TrialSpec`` is all that crosses to a worker."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pipeline.core.architecture import Architecture
+from pipeline.core.errors import UsageError
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where the shards are: a data set's URI, and the fingerprint it must have."""
+
+    uri: str
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a network is trained. The defaults are the authors' CamVid recipe, but for its length.
+
+    Attributes:
+        epochs: passes over the train split.
+        batch_size: samples in a step, all workers together.
+        learning_rate: of Adam at the first step; it falls as (1 - step/steps)^0.9.
+        weight_decay: L2, on every parameter.
+        scale_range: least and greatest random enlargement of a training picture.
+    """
+
+    epochs: int = 10
+    batch_size: int = 8
+    learning_rate: float = 1e-3
+    weight_decay: float = 5e-4
+    scale_range: tuple[float, float] = (0.5, 2.0)
+
+    def __post_init__(self) -> None:
+        """Refuse a training that could not make a step."""
+        for name in ("epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                flag = name.replace("_", "-")
+                raise UsageError(f"--{flag} must be at least 1, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class TrialSpec:
+    """One training, whole: the same spec on the same hardware gives the same curve."""
+
+    architecture: Architecture
+    data: DataConfig
+    training: TrainConfig
+    seed: int
+
+    @property
+    def id(self) -> str:
+        """Return ten hex digits that differ whenever the training would."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:10]
+
+    def to_json(self) -> str:
+        """Return the spec as one line of JSON."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> "TrialSpec":
+        """Read what ``to_json`` wrote."""
+        fields: dict[str, Any] = json.loads(text)
+        training = fields["training"]
+        training["scale_range"] = tuple(training["scale_range"])
+        return cls(
+            architecture=Architecture.from_dict(fields["architecture"]),
+            data=DataConfig(**fields["data"]),
+            training=TrainConfig(**training),
+            seed=fields["seed"],
+        )
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """What one epoch of a training gave.
+
+    Attributes:
+        epoch: counted from 1; ``epochs`` of them are the whole training.
+        epochs: that this training will take.
+        train_loss: mean over the epoch's steps and all ranks.
+        mean_iou: of the val split, 0 to 1.
+        class_iou: per class, 0 to 1; nan for a class in neither truth nor prediction.
+        train_s: seconds in training steps.
+        val_s: seconds in validation.
+    """
+
+    epoch: int
+    epochs: int
+    train_loss: float
+    mean_iou: float
+    class_iou: tuple[float, ...]
+    train_s: float
+    val_s: float
+
+    @property
+    def is_last(self) -> bool:
+        """Return whether the training ends here."""
+        return self.epoch == self.epochs

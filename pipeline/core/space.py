@@ -1,0 +1,178 @@
+"""Finite search spaces: counted, enumerated and cut to a budget exactly, before any training."""
+
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.core.architecture import Architecture
+from pipeline.core.cost import parameter_formula
+from pipeline.core.errors import UsageError
+
+Value = int | tuple[int, ...]
+Label = int | str
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """Named choices for the fields of an ``Architecture``; what is not named keeps its default.
+
+    A dilation pattern longer than its stage has blocks is left out: the shorter stage would be
+    another member of the space under a second name.
+    """
+
+    name: str
+    choices: Mapping[str, tuple[Value, ...]]
+
+    def __post_init__(self) -> None:
+        """Refuse a choice that is no field of an architecture, or that offers nothing."""
+        known = {field.name for field in fields(Architecture)} - {"num_classes"}
+        for name, values in self.choices.items():
+            if name not in known:
+                raise UsageError(f"space {self.name}: {name} is none of {', '.join(sorted(known))}")
+            if not values or len(set(values)) < len(values):
+                raise UsageError(f"space {self.name}: {name} must list different values")
+
+    def labels(self, name: str) -> tuple[Label, ...]:
+        """Return the values of one choice as Optuna and people see them: ``(1, 2, 4)`` is ``1-2-4``."""
+        return tuple(_label(value) for value in self.choices[name])
+
+    def architecture(self, labels: Mapping[str, Any], num_classes: int) -> Architecture:
+        """Return the architecture that a label for each choice names.
+
+        Raises:
+            UsageError: a choice is missing or has no such label.
+        """
+        try:
+            values = {
+                name: values[self.labels(name).index(labels[name])]
+                for name, values in self.choices.items()
+            }
+        except (KeyError, ValueError) as cause:
+            raise UsageError(f"space {self.name} does not hold {dict(labels)}") from cause
+        return Architecture(num_classes=num_classes, **values)  # type: ignore[arg-type]  # by name
+
+    def pool(self, num_classes: int) -> "Pool":
+        """Return every architecture of this space, smallest first."""
+        shape = [len(values) for values in self.choices.values()]
+        grid = np.indices(shape, dtype=np.int16).reshape(len(shape), -1).T
+        pool = Pool(self, num_classes, grid, np.zeros(len(grid), dtype=np.int64))
+        for stage in ("2", "3"):
+            pattern = pool.lengths(f"dilations_{stage}")
+            pool = pool.keep(pattern <= pool.column(f"num_blocks_{stage}"))
+        sizes = parameter_formula(num_classes, *pool.formula_columns())
+        order = np.argsort(sizes, kind="stable")
+        return Pool(self, num_classes, pool.picks[order], sizes[order])
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """Architectures of one space: row i picks value ``picks[i, j]`` of choice j.
+
+    Attributes:
+        space: where the architectures come from.
+        num_classes: of every architecture here.
+        picks: (n, choices) positions in each choice's values.
+        num_params: (n,) trainable parameters, rising.
+    """
+
+    space: SearchSpace
+    num_classes: int
+    picks: NDArray[np.int16]
+    num_params: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        """Return how many architectures there are."""
+        return len(self.picks)
+
+    def keep(self, mask: NDArray[np.bool_]) -> "Pool":
+        """Return the rows for which ``mask`` (n,) is true."""
+        return Pool(self.space, self.num_classes, self.picks[mask], self.num_params[mask])
+
+    def within(self, budget: int) -> "Pool":
+        """Return the architectures of at most ``budget`` parameters.
+
+        Raises:
+            UsageError: none is that small; says what the smallest is.
+        """
+        if not (fits := self.num_params <= budget).any():
+            raise UsageError(
+                f"no network of space {self.space.name} has at most {budget:,} parameters: the "
+                f"smallest has {self.num_params[0]:,} ({self.architecture(0).label})"
+            )
+        return self.keep(fits)
+
+    def labels(self, row: int) -> dict[str, Label]:
+        """Return the label of each choice for one row."""
+        names = self.space.choices
+        return {n: self.space.labels(n)[p] for n, p in zip(names, self.picks[row], strict=True)}
+
+    def architecture(self, row: int) -> Architecture:
+        """Return one row as an architecture."""
+        return self.space.architecture(self.labels(row), self.num_classes)
+
+    def row(self, labels: Mapping[str, Any]) -> int | None:
+        """Return the row with these labels, or None if it is not in this pool."""
+        return self._rows.get(tuple(labels[name] for name in self.space.choices))
+
+    @cached_property
+    def _rows(self) -> dict[tuple[Label, ...], int]:
+        columns = [
+            np.array(self.space.labels(name), dtype=object)[self.picks[:, j]]
+            for j, name in enumerate(self.space.choices)
+        ]
+        return {key: row for row, key in enumerate(zip(*columns, strict=True))}
+
+    def column(self, name: str) -> NDArray[np.int64]:
+        """Return (n,) the value of a whole-number field for every row, chosen or default."""
+        return self._column(name, lambda value: value)
+
+    def lengths(self, name: str) -> NDArray[np.int64]:
+        """Return (n,) how long the pattern of field ``name`` is for every row."""
+        return self._column(name, len)
+
+    def formula_columns(self) -> tuple[Any, ...]:
+        """Return blocks, widths and reductions as ``parameter_formula`` takes them."""
+        widths = (self._column("widths", lambda w, i=i: w[i]) for i in range(3))
+        return (
+            self.column("num_blocks_2"),
+            self.column("num_blocks_3"),
+            *widths,
+            self.column("reduction_2"),
+            self.column("reduction_3"),
+        )
+
+    def _column(self, name: str, read: Any) -> NDArray[np.int64]:
+        names = list(self.space.choices)
+        if name not in names:
+            return np.full(len(self), read(getattr(Architecture(), name)), dtype=np.int64)
+        values = np.array([read(value) for value in self.space.choices[name]], dtype=np.int64)
+        return values[self.picks[:, names.index(name)]]
+
+
+def _label(value: Value) -> Label:
+    return "-".join(map(str, value)) if isinstance(value, tuple) else value
+
+
+def space_names() -> list[str]:
+    """Return the names of the spaces that come with this package."""
+    # By name, not by import: the declarations there import this module.
+    package = importlib.import_module("search_spaces")
+    return sorted(module.name for module in pkgutil.iter_modules(package.__path__))
+
+
+def load_space(name: str) -> SearchSpace:
+    """Return the space declared as ``SPACE`` in ``search_spaces/<name>.py``.
+
+    Raises:
+        UsageError: there is no such space; says which there are.
+    """
+    if name not in space_names():
+        raise UsageError(f"no search space {name!r}: there are {', '.join(space_names())}")
+    space: SearchSpace = importlib.import_module(f"search_spaces.{name}").SPACE
+    return space

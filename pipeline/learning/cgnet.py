@@ -1,0 +1,217 @@
+"""CGNet, built from an ``Architecture``.
+
+Source: Wu et al., "CGNet: A Light-weight Context Guided Network for Semantic Segmentation"
+(arXiv 1811.08201), with the details of the authors' model/CGNet.py where the text leaves room: the
+picture is injected at 1/2 and 1/4, the downsampling block enters through a full 3x3 convolution,
+and a residual block has no 1x1 convolution after its channel-wise ones.
+
+B batch, C channels, H height, W width, K classes.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pipeline.core.architecture import Architecture
+
+_IMAGE = 3
+
+
+class NormAct(nn.Module):
+    """Batch norm, then a PReLU with one slope a channel."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(channels, eps=1e-3)
+        self.act = nn.PReLU(channels)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        out: Tensor = self.act(self.norm(x_BCHW))
+        return out
+
+
+class ConvNormAct(nn.Module):
+    """Convolution without bias, batch norm, PReLU."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(
+            inputs, outputs, kernel, stride, padding=(kernel - 1) // 2, bias=False
+        )
+        self.norm = nn.BatchNorm2d(outputs, eps=1e-3)
+        self.act = nn.PReLU(outputs)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        out: Tensor = self.act(self.norm(self.conv(x_BCHW)))
+        return out
+
+
+class GlobalContext(nn.Module):
+    """F_glo: weigh the channels by what the whole picture holds (section III-A)."""
+
+    def __init__(self, channels: int, reduction: int) -> None:
+        super().__init__()
+        self.squeeze = nn.Linear(channels, channels // reduction)
+        self.excite = nn.Linear(channels // reduction, channels)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        gate_BC = torch.sigmoid(self.excite(F.relu(self.squeeze(x_BCHW.mean(dim=(2, 3))))))
+        return x_BCHW * gate_BC[:, :, None, None]
+
+
+class LocalAndSurround(nn.Module):
+    """F_loc beside F_sur, joined by F_joi: twice the channels come out."""
+
+    def __init__(self, channels: int, dilation: int) -> None:
+        super().__init__()
+        self.local = _depthwise(channels, 1)
+        self.surround = _depthwise(channels, dilation)
+        self.joint = NormAct(2 * channels)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        out: Tensor = self.joint(torch.cat((self.local(x_BCHW), self.surround(x_BCHW)), dim=1))
+        return out
+
+
+class DownBlock(nn.Module):
+    """The context guided block that opens a stage: halves the picture, no residual."""
+
+    def __init__(self, inputs: int, outputs: int, dilation: int, reduction: int) -> None:
+        super().__init__()
+        self.entry = ConvNormAct(inputs, outputs, kernel=3, stride=2)
+        self.context = LocalAndSurround(outputs, dilation)
+        self.reduce = nn.Conv2d(2 * outputs, outputs, kernel_size=1, bias=False)
+        self.gate = GlobalContext(outputs, reduction)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        out: Tensor = self.gate(self.reduce(self.context(self.entry(x_BCHW))))
+        return out
+
+
+class ResidualBlock(nn.Module):
+    """The context guided block with global residual learning: input plus gated context."""
+
+    def __init__(self, channels: int, dilation: int, reduction: int) -> None:
+        super().__init__()
+        self.entry = ConvNormAct(channels, channels // 2, kernel=1, stride=1)
+        self.context = LocalAndSurround(channels // 2, dilation)
+        self.gate = GlobalContext(channels, reduction)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        out: Tensor = x_BCHW + self.gate(self.context(self.entry(x_BCHW)))
+        return out
+
+
+class Stage(nn.Module):
+    """A downsampling block and its residual blocks; gives the first's output and the last's."""
+
+    def __init__(
+        self, inputs: int, channels: int, dilations: Sequence[int], reduction: int
+    ) -> None:
+        super().__init__()
+        self.down = DownBlock(inputs, channels, dilations[0], reduction)
+        self.blocks = nn.Sequential(
+            *(ResidualBlock(channels, dilation, reduction) for dilation in dilations[1:])
+        )
+
+    def forward(self, x_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        first = self.down(x_BCHW)
+        return first, self.blocks(first)
+
+
+class CGNet(nn.Module):
+    """Maps (B, 3, H, W) normalised pictures of any size to (B, K, H, W) logits."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        a = architecture
+        c1, c2, c3 = a.widths
+        self.stem = nn.Sequential(
+            ConvNormAct(_IMAGE, c1, kernel=3, stride=2),
+            ConvNormAct(c1, c1, kernel=3, stride=1),
+            ConvNormAct(c1, c1, kernel=3, stride=1),
+        )
+        self.fuse_1 = NormAct(c1 + _IMAGE)
+        self.stage_2 = Stage(c1 + _IMAGE, c2, a.block_dilations_2, a.reduction_2)
+        self.fuse_2 = NormAct(2 * c2 + _IMAGE)
+        self.stage_3 = Stage(2 * c2 + _IMAGE, c3, a.block_dilations_3, a.reduction_3)
+        self.fuse_3 = NormAct(2 * c3)
+        self.classifier = nn.Conv2d(2 * c3, a.num_classes, kernel_size=1, bias=False)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight)
+
+    def forward(self, image_BCHW: Tensor) -> Tensor:
+        half = _halve(image_BCHW)
+        x = self.fuse_1(torch.cat((self.stem(image_BCHW), half), dim=1))
+        first, last = self.stage_2(x)
+        x = self.fuse_2(torch.cat((last, first, _halve(half)), dim=1))
+        first, last = self.stage_3(x)
+        logits = self.classifier(self.fuse_3(torch.cat((first, last), dim=1)))
+        return F.interpolate(
+            logits, size=image_BCHW.shape[2:], mode="bilinear", align_corners=False
+        )
+
+
+def _depthwise(channels: int, dilation: int) -> nn.Conv2d:
+    return nn.Conv2d(
+        channels,
+        channels,
+        kernel_size=3,
+        padding=dilation,
+        dilation=dilation,
+        groups=channels,
+        bias=False,
+    )
+
+
+def _halve(image_BCHW: Tensor) -> Tensor:
+    """Input injection: the border counts its padding, as in the authors' code."""
+    return F.avg_pool2d(image_BCHW, kernel_size=3, stride=2, padding=1)
+
+
+# The authors' module names, outermost first, and ours.
+_OFFICIAL_NAMES = (
+    (r"^level1_(\d)\.", r"stem.\1."),
+    (r"^b1\.", "fuse_1."),
+    (r"^bn_prelu_([23])\.", r"fuse_\1."),
+    (r"^level([23])_0\.", r"stage_\1.down."),
+    (r"^level([23])\.", r"stage_\1.blocks."),
+    (r"^classifier\.(\d\.)?conv\.", "classifier."),
+    (r"\.conv1x1\.", ".entry."),
+    (r"\.F_loc\.conv\.", ".context.local."),
+    (r"\.F_sur\.conv\.", ".context.surround."),
+    (r"\.bn_prelu\.", ".context.joint."),
+    (r"\.down\.(bn|act)\.", r".down.context.joint.\1."),
+    (r"\.reduce\.conv\.", ".reduce."),
+    (r"\.F_glo\.fc\.0\.", ".gate.squeeze."),
+    (r"\.F_glo\.fc\.2\.", ".gate.excite."),
+    (r"\.bn\.", ".norm."),
+)
+
+
+def load_official_state_dict(model: CGNet, state: Mapping[str, Tensor]) -> None:
+    """Load weights that the authors' code saved.
+
+    Args:
+        model: built from the architecture the weights belong to.
+        state: their state dict, with or without the ``module.`` of DataParallel, in the released
+            spelling or the pre-release one (``classifier.conv``).
+
+    Raises:
+        RuntimeError: keys or shapes are not those of this architecture.
+    """
+    renamed = {_our_name(key): value for key, value in state.items()}
+    # Weights from before PyTorch 0.4.1 do not count batches; the count changes no output.
+    counters = {k: v for k, v in model.state_dict().items() if k.endswith("num_batches_tracked")}
+    model.load_state_dict(counters | renamed)
+
+
+def _our_name(official: str) -> str:
+    name = official.removeprefix("module.")
+    for pattern, replacement in _OFFICIAL_NAMES:
+        name = re.sub(pattern, replacement, name)
+    return name

@@ -1,0 +1,55 @@
+"""Files below one place, on disk or on S3: a pyarrow file system rooted there.
+
+Everything that reads or writes data sets and checkpoints takes such a folder, so none of it knows
+where the bytes live. ``pipeline.runtime.storage`` makes folders from URIs.
+"""
+
+from pyarrow.fs import FileSystem, FileType, LocalFileSystem, SubTreeFileSystem
+
+from pipeline.core.errors import DataError
+
+Folder = FileSystem
+
+
+def read_bytes(folder: Folder, name: str) -> bytes:
+    """Return the content of a file.
+
+    Raises:
+        DataError: there is no such file.
+        OSError: the storage failed.
+    """
+    try:
+        with folder.open_input_stream(name) as stream:
+            return bytes(stream.read())
+    except FileNotFoundError as cause:
+        raise DataError(f"{name} is missing in {folder_uri(folder)}") from cause
+
+
+def write_bytes(folder: Folder, name: str, content: bytes) -> None:
+    """Write a file whole or not at all: a reader sees the old content or the new."""
+    parent, slash, _ = name.rpartition("/")
+    if slash and is_local(folder):
+        folder.create_dir(parent, recursive=True)
+    # S3 shows an object only when its upload is complete; a local file is renamed into place.
+    target = f"{name}.partial" if is_local(folder) else name
+    with folder.open_output_stream(target) as stream:
+        stream.write(content)
+    if target != name:
+        folder.move(target, name)
+
+
+def exists(folder: Folder, name: str) -> bool:
+    """Return whether there is a file of this name."""
+    return bool(folder.get_file_info(name).type == FileType.File)
+
+
+def is_local(folder: Folder) -> bool:
+    """Return whether the folder is on this machine's disk."""
+    base = folder.base_fs if isinstance(folder, SubTreeFileSystem) else folder
+    return isinstance(base, LocalFileSystem)
+
+
+def folder_uri(folder: Folder) -> str:
+    """Return where the folder is, for messages."""
+    path = folder.base_path.rstrip("/") if isinstance(folder, SubTreeFileSystem) else ""
+    return path if is_local(folder) else f"s3://{path}"

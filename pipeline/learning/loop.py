@@ -1,0 +1,270 @@
+"""The training loop: a generator of epochs that knows nothing of the cluster it runs on.
+
+B batch, H height, W width, K classes.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
+
+from pipeline.core.config import EpochResult, TrainConfig, TrialSpec
+from pipeline.core.errors import TrialFailed
+from pipeline.core.partition import evaluation_share, training_batches
+from pipeline.learning.augment import augment, normalise
+from pipeline.learning.cgnet import CGNet
+from pipeline.learning.checkpoint import (
+    Checkpoint,
+    Deployment,
+    load_checkpoint,
+    save_checkpoint,
+    save_weights,
+)
+from pipeline.learning.dataset import Dataset, Split
+from pipeline.learning.folder import Folder
+from pipeline.learning.metrics import class_iou, confusion_counts, mean_iou
+
+_POLY_POWER = 0.9
+_EVALUATION_BATCH = 8
+
+
+class TrainContext(Protocol):
+    """What a training may know of where it runs."""
+
+    @property
+    def rank(self) -> int:
+        """This process among those that train together."""
+        ...
+
+    @property
+    def world_size(self) -> int:
+        """How many processes train together."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where tensors live."""
+        ...
+
+    @property
+    def checkpoints(self) -> Folder:
+        """This training's own folder, the same for all ranks and after a restart."""
+        ...
+
+    def dataset(self, spec: TrialSpec) -> tuple[Dataset, Split, Split]:
+        """Return the data set of a spec with its train and val splits."""
+        ...
+
+
+@dataclass(frozen=True)
+class LocalContext:
+    """One process on its own."""
+
+    checkpoints: Folder
+    data: tuple[Dataset, Split, Split]
+    rank: int = 0
+    world_size: int = 1
+    device: torch.device = torch.device("cpu")
+
+    def dataset(self, spec: TrialSpec) -> tuple[Dataset, Split, Split]:
+        """Return the data this context was made with."""
+        return self.data
+
+
+def train(spec: TrialSpec, context: TrainContext) -> Iterator[EpochResult]:
+    """Train one network; yield the result of each epoch, those before a restart included.
+
+    Every rank iterates; all get the same results. The state is saved before a result is yielded,
+    so a result that was seen is never computed twice.
+
+    Raises:
+        TrialFailed: the loss is no number.
+        DataError: the data set or the checkpoint is not the spec's.
+    """
+    # Weights that L2 drives to zero end as denormals, which cost a CPU twenty times the time.
+    torch.set_flush_denormal(True)
+    dataset, train_split, val_split = context.dataset(spec)
+    torch.manual_seed(spec.seed)
+    model = CGNet(spec.architecture).to(context.device, memory_format=torch.channels_last)
+    optimizer = torch.optim.Adam(
+        model.parameters(),
+        lr=spec.training.learning_rate,
+        weight_decay=spec.training.weight_decay,
+        fused=True,
+    )
+    results: tuple[EpochResult, ...] = ()
+    if checkpoint := load_checkpoint(context.checkpoints, spec):
+        model.load_state_dict(checkpoint.model)
+        if len(checkpoint.results) < spec.training.epochs:
+            optimizer.load_state_dict(checkpoint.optimizer)
+        results = checkpoint.results
+        yield from results
+    trainer = _Trainer(spec, context, dataset, model, optimizer)
+    for epoch in range(len(results), spec.training.epochs):
+        started = time.perf_counter()
+        train_loss = trainer.run_epoch(train_split, epoch)
+        trained = time.perf_counter()
+        confusion_KK = evaluate(model, val_split, dataset, context)
+        result = EpochResult(
+            epoch=epoch + 1,
+            epochs=spec.training.epochs,
+            train_loss=train_loss,
+            mean_iou=mean_iou(confusion_KK),
+            class_iou=tuple(class_iou(confusion_KK).tolist()),
+            train_s=trained - started,
+            val_s=time.perf_counter() - trained,
+        )
+        results += (result,)
+        if context.rank == 0:
+            _save(spec, context, dataset, model, optimizer, results)
+        yield result
+
+
+class _Trainer:
+    """Steps one network through epochs."""
+
+    def __init__(
+        self,
+        spec: TrialSpec,
+        context: TrainContext,
+        dataset: Dataset,
+        model: CGNet,
+        optimizer: torch.optim.Optimizer,
+    ) -> None:
+        self.spec = spec
+        self.context = context
+        self.info = dataset.info
+        self.optimizer = optimizer
+        self.module: nn.Module = model
+        if context.world_size > 1:
+            self.module = DistributedDataParallel(model)
+        self.class_weights_K = torch.tensor(self.info.class_weights, device=context.device)
+
+    def run_epoch(self, split: Split, epoch: int) -> float:
+        """Return the mean loss of the epoch's steps, the same on every rank."""
+        context, training = self.context, self.spec.training
+        batches = training_batches(
+            len(split),
+            batch_size=training.batch_size,
+            seed=self.spec.seed,
+            epoch=epoch,
+            rank=context.rank,
+            world_size=context.world_size,
+        )
+        self.module.train()
+        total = torch.zeros((), device=context.device)
+        for step, indices in enumerate(batches):
+            image_BCHW, label_BHW = self.batch(split, indices, epoch)
+            progress = (epoch + step / len(batches)) / training.epochs
+            total += self.step(image_BCHW, label_BHW, poly_rate(training, progress))
+        mean = float(_summed(total, context)) / len(batches)
+        if not np.isfinite(mean):
+            raise TrialFailed(f"the loss is {mean} in epoch {epoch + 1}: lower the learning rate")
+        return mean
+
+    def batch(self, split: Split, indices: np.ndarray, epoch: int) -> tuple[Tensor, Tensor]:
+        """Return augmented float pictures (B, 3, H, W) and labels (B, H, W) on the device."""
+        views = []
+        for index in indices:
+            image, label = split[int(index)]
+            draw = np.random.default_rng((self.spec.seed, epoch, int(index)))
+            picture = normalise(image, self.info.mean, self.info.std)
+            ignore = self.info.classes.ignore_index
+            views.append(augment(picture, label, self.spec.training, ignore, draw))
+        images, labels = zip(*views, strict=True)
+        return (
+            torch.stack(images).to(self.context.device, memory_format=torch.channels_last),
+            torch.stack(labels).to(self.context.device),
+        )
+
+    def step(self, image_BCHW: Tensor, label_BHW: Tensor, learning_rate: float) -> Tensor:
+        """Take one optimizer step; return this rank's part of the global batch's loss.
+
+        The loss is the weighted mean over the global batch's labelled pixels, as one process would
+        compute it, and not the mean of the ranks' means.
+        """
+        loss, weight = weighted_loss(
+            self.module(image_BCHW), label_BHW, self.class_weights_K, self.info.classes.ignore_index
+        )
+        part = loss / _summed(weight, self.context).clamp(min=1e-12)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        self.optimizer.zero_grad()
+        (part * self.context.world_size).backward()  # DDP averages over ranks; the parts add up
+        self.optimizer.step()
+        return part.detach()
+
+
+def weighted_loss(
+    logits_BKHW: Tensor, label_BHW: Tensor, class_weights_K: Tensor, ignore_index: int
+) -> tuple[Tensor, Tensor]:
+    """Return the class-weighted cross-entropy summed over pixels, and the sum of the weights."""
+    label = label_BHW.long()
+    loss = F.cross_entropy(
+        logits_BKHW, label, weight=class_weights_K, ignore_index=ignore_index, reduction="sum"
+    )
+    valid = label[label != ignore_index]
+    return loss, class_weights_K[valid].sum()
+
+
+def poly_rate(training: TrainConfig, progress: float) -> float:
+    """Return the learning rate when ``progress`` (0 to 1) of the training is done."""
+    return training.learning_rate * float((1.0 - progress) ** _POLY_POWER)
+
+
+@torch.inference_mode()
+def evaluate(model: nn.Module, split: Split, dataset: Dataset, context: TrainContext) -> Tensor:
+    """Return (K, K) confusion counts over a split, each sample counted once over all ranks."""
+    model.eval()
+    info = dataset.info
+    k = info.classes.num_classes
+    if context.world_size > 1:  # each rank saw other batches: evaluate one set of statistics
+        for buffer in model.buffers():
+            dist.broadcast(buffer, src=0)
+    confusion_KK = torch.zeros(k, k, dtype=torch.int64, device=context.device)
+    share = evaluation_share(len(split), rank=context.rank, world_size=context.world_size)
+    for start in range(0, len(share), _EVALUATION_BATCH):
+        pairs = [split[index] for index in share[start : start + _EVALUATION_BATCH]]
+        images, labels = (torch.stack(part).to(context.device) for part in zip(*pairs, strict=True))
+        picture = normalise(images, info.mean, info.std).to(memory_format=torch.channels_last)
+        prediction = model(picture).argmax(dim=1)
+        confusion_KK += confusion_counts(prediction, labels, k, info.classes.ignore_index)
+    return _summed(confusion_KK, context)
+
+
+def _summed(value: Tensor, context: TrainContext) -> Tensor:
+    """Return the sum of ``value`` over all ranks."""
+    if context.world_size > 1:
+        value = value.detach().clone()
+        dist.all_reduce(value)
+    return value
+
+
+def _save(
+    spec: TrialSpec,
+    context: TrainContext,
+    dataset: Dataset,
+    model: CGNet,
+    optimizer: torch.optim.Optimizer,
+    results: tuple[EpochResult, ...],
+) -> None:
+    done = results[-1].is_last
+    if done:
+        info = dataset.info
+        classes = info.classes
+        deployment = Deployment(
+            spec.architecture, info.mean, info.std, classes.names, classes.palette
+        )
+        save_weights(context.checkpoints, model, deployment)
+    # A finished training is only ever replayed: it needs no optimizer.
+    optimizer_state = {} if done else optimizer.state_dict()
+    save_checkpoint(
+        context.checkpoints, Checkpoint(spec.id, results, model.state_dict(), optimizer_state)
+    )

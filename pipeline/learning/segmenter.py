@@ -1,0 +1,37 @@
+"""A trained network as a function from pictures to labels."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipeline.learning.augment import normalise
+from pipeline.learning.cgnet import CGNet
+from pipeline.learning.checkpoint import Deployment, load_weights
+
+
+@dataclass(frozen=True)
+class Segmenter:
+    """A network with the normalisation it was trained with."""
+
+    model: CGNet
+    deployment: Deployment
+
+    @classmethod
+    def from_bytes(cls, weights: bytes) -> "Segmenter":
+        """Return the network of a weights file.
+
+        Raises:
+            DataError: it is not one of ours.
+        """
+        torch.set_flush_denormal(True)
+        return cls(*load_weights(weights))
+
+    @torch.inference_mode()
+    def label(self, images_BHWC: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the class ids (B, H, W) of RGB pictures (B, H, W, 3) of any size."""
+        images = torch.from_numpy(np.ascontiguousarray(images_BHWC)).permute(0, 3, 1, 2)
+        picture = normalise(images, self.deployment.mean, self.deployment.std)
+        logits = self.model(picture.to(memory_format=torch.channels_last))
+        return logits.argmax(dim=1).to(torch.uint8).numpy()

@@ -1,0 +1,148 @@
+"""Between those who want a network trained and the groups that train: one small Ray actor.
+
+A job waits here until a group is free, its results wait here until they are fetched, and a word to
+stop reaches the group with the answer to its next result. A group that died and came back asks
+again and is given the job it was on, so nothing else has to know of the death.
+"""
+
+import asyncio
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+import ray
+
+from pipeline.core.config import EpochResult
+
+MAX_ATTEMPTS = 3
+_PATIENCE_S = 2.0  # how long a call waits; idle groups keep each other company between calls
+
+
+@dataclass(frozen=True)
+class Job:
+    """A training to be done: the spec as JSON, and the URI of its checkpoint folder."""
+
+    id: str
+    spec: str
+    checkpoints: str
+
+
+@dataclass(frozen=True)
+class Event:
+    """What became of a job: an epoch's result, or why there will be none. ``ends`` the job."""
+
+    result: EpochResult | None = None
+    failure: str = ""
+    ends: bool = False
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What a group is to do next: a job, nothing yet (None), or close."""
+
+    job: Job | None = None
+    close: bool = False
+
+
+@dataclass
+class _Group:
+    job: Job | None = None
+    attempts: int = 0
+    last_error: str = ""
+
+
+@dataclass
+class Broker:
+    """The actor's state; all methods run on one event loop, so none needs a lock."""
+
+    waiting: asyncio.Queue[Job] = field(default_factory=asyncio.Queue)
+    events: dict[str, asyncio.Queue[Event]] = field(
+        default_factory=lambda: defaultdict(asyncio.Queue)
+    )
+    stopping: set[str] = field(default_factory=set)
+    groups: dict[int, _Group] = field(default_factory=lambda: defaultdict(_Group))
+    closed: bool = False
+    broken: str = ""
+
+    async def submit(self, job: Job) -> None:
+        """Queue a job for the next free group."""
+        if self.broken:
+            self.events[job.id].put_nowait(Event(failure=self.broken, ends=True))
+        else:
+            self.waiting.put_nowait(job)
+
+    async def next_event(self, job_id: str) -> Event:
+        """Return the job's next event, waiting for it."""
+        event = await self.events[job_id].get()
+        if event.ends:
+            del self.events[job_id]
+        return event
+
+    async def stop(self, job_id: str) -> None:
+        """Have the job end after its current epoch."""
+        self.stopping.add(job_id)
+
+    async def next_assignment(self, group_id: int) -> Assignment:
+        """Return what a group, whose rank 0 asks, is to do."""
+        group = self.groups[group_id]
+        if group.job is not None:  # the group died on it and came back
+            if group.attempts < MAX_ATTEMPTS:
+                group.attempts += 1
+                return Assignment(group.job)
+            cause = group.last_error or "its worker process died"
+            self._end(group, Event(failure=f"{cause} ({MAX_ATTEMPTS} attempts)", ends=True))
+        if self.closed:
+            return Assignment(close=True)
+        try:
+            group.job = await asyncio.wait_for(self.waiting.get(), _PATIENCE_S)
+        except TimeoutError:
+            return Assignment(close=self.closed)
+        group.attempts, group.last_error = 1, ""
+        return Assignment(group.job)
+
+    async def post(self, group_id: int, result: EpochResult) -> bool:
+        """Pass on an epoch's result; return whether the group is to go on with the job."""
+        group = self.groups[group_id]
+        if group.job is None:
+            return False
+        ends = result.is_last or group.job.id in self.stopping
+        event = Event(result=result, ends=ends)
+        if ends:
+            self._end(group, event)
+        else:
+            self.events[group.job.id].put_nowait(event)
+        return not ends
+
+    async def fail(self, group_id: int, cause: str) -> None:
+        """End the group's job: trying again would fail the same way. The first cause counts."""
+        group = self.groups[group_id]
+        if group.job is not None:
+            self._end(group, Event(failure=cause, ends=True))
+
+    async def note_error(self, group_id: int, cause: str) -> None:
+        """Remember why a group is about to die, in case its job never succeeds."""
+        self.groups[group_id].last_error = cause
+
+    async def close(self) -> None:
+        """Have every group end when its job is done."""
+        self.closed = True
+
+    async def break_off(self, cause: str) -> None:
+        """End all jobs, now and later: there is no group left to do them."""
+        self.broken = cause
+        for group in self.groups.values():
+            if group.job is not None:
+                self._end(group, Event(failure=cause, ends=True))
+        while not self.waiting.empty():
+            job = self.waiting.get_nowait()
+            self.events[job.id].put_nowait(Event(failure=cause, ends=True))
+
+    def _end(self, group: _Group, event: Event) -> None:
+        assert group.job is not None
+        self.events[group.job.id].put_nowait(event)
+        self.stopping.discard(group.job.id)
+        group.job = None
+
+
+def start_broker() -> "ray.actor.ActorHandle[Broker]":
+    """Start the actor beside the driver; it needs no CPU of its own."""
+    return ray.remote(num_cpus=0, max_concurrency=1000)(Broker).remote()

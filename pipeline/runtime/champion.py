@@ -1,0 +1,95 @@
+"""The best network within budget, as a registered MLflow model with the alias ``champion``."""
+
+import hashlib
+import importlib.metadata
+import os
+import tempfile
+import warnings
+from pathlib import Path
+
+import mlflow
+import numpy as np
+from mlflow import MlflowClient
+from mlflow.models import ModelSignature
+from mlflow.types import Schema, TensorSpec
+
+import pipeline
+from pipeline.core.manifest import DatasetInfo
+from pipeline.learning.checkpoint import WEIGHTS_FILE
+from pipeline.learning.folder import read_bytes
+from pipeline.runtime import served_model
+from pipeline.runtime.storage import open_folder
+from pipeline.runtime.study import TrialRecord
+
+ALIAS = "champion"
+_SERVING_PACKAGES = ("mlflow", "numpy", "pillow", "pyarrow", "safetensors", "torch")
+
+
+def register_champion(
+    trial: TrialRecord, info: DatasetInfo, *, run_id: str, checkpoints: str
+) -> str:
+    """Log a complete trial's network as a model of the study's run and make it the champion.
+
+    A champion that is this very network already is left alone.
+
+    Args:
+        trial: the champion.
+        info: of the data set it was trained on.
+        run_id: MLflow run of the study.
+        checkpoints: URI of the trial's folder.
+
+    Returns:
+        The model's URI, ``models:/cgnet-<dataset>@champion``.
+    """
+    name = f"cgnet-{info.name}"
+    weights = read_bytes(open_folder(checkpoints), WEIGHTS_FILE)
+    digest = hashlib.sha256(weights).hexdigest()
+    client = MlflowClient()
+    if _champion_digest(client, name) != digest:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, WEIGHTS_FILE)
+            path.write_bytes(weights)
+            version = _log(path, name, run_id)
+        for key, value in _facts(trial, info, digest).items():
+            client.set_model_version_tag(name, version, key, value)
+        client.set_registered_model_alias(name, ALIAS, version)
+    return f"models:/{name}@{ALIAS}"
+
+
+def _champion_digest(client: MlflowClient, name: str) -> str | None:
+    try:
+        return client.get_model_version_by_alias(name, ALIAS).tags.get("weights_sha256")
+    except mlflow.exceptions.MlflowException:
+        return None  # no model of this name, or none with the alias yet
+
+
+def _log(weights: Path, name: str, run_id: str) -> str:
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    signature = ModelSignature(
+        inputs=Schema([TensorSpec(np.dtype("uint8"), (-1, -1, -1, 3), "images")]),
+        outputs=Schema([TensorSpec(np.dtype("uint8"), (-1, -1, -1), "labels")]),
+    )
+    with mlflow.start_run(run_id=run_id), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logged = mlflow.pyfunc.log_model(
+            name="champion",
+            python_model=str(served_model.__file__),
+            artifacts={"weights": str(weights)},
+            code_paths=[str(Path(str(pipeline.__file__)).parent)],
+            signature=signature,
+            pip_requirements=[
+                f"{package}=={importlib.metadata.version(package)}" for package in _SERVING_PACKAGES
+            ],
+            registered_model_name=name,
+        )
+    return str(logged.registered_model_version)
+
+
+def _facts(trial: TrialRecord, info: DatasetInfo, digest: str) -> dict[str, str]:
+    return {
+        "weights_sha256": digest,
+        "architecture": trial.architecture.label,
+        "num_params": str(trial.num_params),
+        "val_mean_iou": f"{trial.mean_iou:.4f}",
+        "data_fingerprint": info.fingerprint,
+    }

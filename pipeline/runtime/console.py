@@ -1,0 +1,148 @@
+"""What a person sees of a search: a live table on a terminal, plain lines anywhere else."""
+
+import logging
+import math
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from pipeline.runtime.study import State, TrialRecord, front, front_hypervolume
+
+_QUIET = ("ray", "mlflow", "optuna", "alembic", "botocore", "urllib3", "httpx", "matplotlib")
+
+
+def log_to_file(path: Path) -> None:
+    """Send this process's log to a file; the terminal belongs to the results."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def say(text: str) -> None:
+    """Print a line about what is going on, to stderr: stdout is for results."""
+    Console(stderr=True, highlight=False).print(text, markup=False, soft_wrap=True)
+
+
+class SearchConsole:
+    """Shows a search; a listener of its trials."""
+
+    def __init__(
+        self, trials: list[TrialRecord], num_trials: int, budget: int, clock: Callable[[], float]
+    ) -> None:
+        self._trials = {trial.number: trial for trial in trials}
+        self._num_trials = num_trials
+        self._budget = budget
+        self._clock = clock
+        self._started = clock()
+        self._epochs_seen = 0
+        self._out = Console(stderr=True, highlight=False)
+        self._live = Live(
+            get_renderable=self._render, console=self._out, refresh_per_second=2, transient=True
+        )
+
+    def __enter__(self) -> "SearchConsole":
+        if self._out.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._live.stop()
+
+    def started(self, trial: TrialRecord) -> None:
+        """Show a trial as running."""
+        self._trials[trial.number] = trial
+
+    def reached(self, trial: TrialRecord) -> None:
+        """Show a trial's progress."""
+        self._trials[trial.number] = trial
+        self._epochs_seen += 1
+
+    def ended(self, trial: TrialRecord) -> None:
+        """Show what became of a trial."""
+        self._trials[trial.number] = trial
+        if not self._out.is_terminal:
+            ended = sum(t.state is not State.RUNNING for t in self._trials.values())
+            outcome = trial.failure or f"mIoU {trial.mean_iou * 100:.1f} %"
+            print(
+                f"[{ended}/{self._num_trials}] trial {trial.number} {trial.state}: "
+                f"{trial.architecture.label}, {trial.num_params:,} parameters, {outcome}"
+                f"{self._time_left()}",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def _render(self) -> Group:
+        trials = sorted(list(self._trials.values()), key=lambda trial: trial.number)
+        best = front(trials)
+        counts = {state: sum(t.state is state for t in trials) for state in State}
+        states = ", ".join(f"{counts[s]} {s}" for s in State if counts[s] or s is State.COMPLETE)
+        summary = f"{states} of {self._num_trials} trials{self._time_left()}"
+        if best:
+            summary += (
+                f"\nbest {best[-1].mean_iou * 100:.1f} % mIoU, front of {len(best)}, "
+                f"hypervolume {front_hypervolume(trials, self._budget):.3f}"
+            )
+        running = Table("trial", "network", "parameters", "epoch", "mIoU %", box=None, pad_edge=False)
+        for trial in trials:
+            if trial.state is State.RUNNING:
+                running.add_row(
+                    str(trial.number),
+                    trial.architecture.label,
+                    f"{trial.num_params:,}",
+                    _epoch(trial),
+                    "-" if math.isnan(trial.mean_iou) else f"{trial.mean_iou * 100:.1f}",
+                )
+        return Group(Text(summary), running)
+
+    def _time_left(self) -> str:
+        """Return an estimate from the epochs seen since the start, empty before the first."""
+        if not self._epochs_seen:
+            return ""
+        epochs = max(t.results[-1].epochs for t in self._trials.values() if t.results)
+        open_trials = self._num_trials - sum(
+            t.state is not State.RUNNING for t in self._trials.values()
+        )
+        done = sum(len(t.results) for t in self._trials.values() if t.state is State.RUNNING)
+        left = max(open_trials * epochs - done, 0)
+        seconds = left * (self._clock() - self._started) / self._epochs_seen
+        return f", about {_duration(seconds)} left" if left else ""
+
+
+def front_table(trials: list[TrialRecord]) -> str:
+    """Return the front as text, smallest network first."""
+    rows = [("parameters", "mIoU %", "trial", "network")]
+    rows += [
+        (
+            f"{trial.num_params:,}",
+            f"{trial.mean_iou * 100:.2f}",
+            str(trial.number),
+            trial.architecture.label,
+        )
+        for trial in front(trials)
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    return "\n".join(
+        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=False))
+        + f"  {row[3]}"
+        for row in rows
+    )
+
+
+def _epoch(trial: TrialRecord) -> str:
+    if not trial.results:
+        return "-"
+    return f"{trial.results[-1].epoch}/{trial.results[-1].epochs}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(round(seconds), 1)} s"
+    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

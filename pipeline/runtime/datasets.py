@@ -1,0 +1,91 @@
+"""Data sets by name: where they lie in the store, and how they get there."""
+
+import time
+from pathlib import Path
+
+from pipeline.core.config import DataConfig
+from pipeline.core.errors import UsageError
+from pipeline.core.manifest import DATASET_FILE, DatasetInfo
+from pipeline.learning.dataset import open_dataset
+from pipeline.learning.folder import exists
+from pipeline.runtime import cluster, console, services
+from pipeline.runtime.sharding import shard_dataset
+from pipeline.runtime.storage import dataset_names, is_uri, open_folder, prepare
+from pipeline.sources.registry import SOURCES, open_source
+from pipeline.sources.source import Source
+
+DEFAULT_DATASET = "streets"
+
+
+def dataset_uri(dataset: str, store: str, image_size: tuple[int, int] | None = None) -> str:
+    """Return where a data set is: a URI is taken as it is, a name lies under the store.
+
+    The same pictures at another size are another data set: ``camvid-120x160``.
+    """
+    if is_uri(dataset):
+        return dataset.rstrip("/")
+    suffix = "" if image_size is None else f"-{image_size[0]}x{image_size[1]}"
+    return f"{store.rstrip('/')}/datasets/{dataset}{suffix}"
+
+
+def reach(uri: str, state_dir: Path) -> None:
+    """Make sure that a place for data can be used, starting the local S3 if it is needed.
+
+    Raises:
+        ServiceUnavailable: S3 does not answer or refuses us.
+        UsageError: the URI is no place for data.
+    """
+    if uri.startswith("s3://"):
+        services.ensure_environment(state_dir, needs_s3=True, needs_mlflow=False)
+    prepare(uri)
+
+
+def make_dataset(
+    source: Source, uri: str, image_size: tuple[int, int] | None, state_dir: Path
+) -> DatasetInfo:
+    """Write a source as a data set, on the cluster, telling of the progress.
+
+    Raises:
+        DataError: the source is not what it should be.
+    """
+    source.keys()  # a wrong folder is told before a cluster is started
+    cluster.connect(state_dir)
+    started = time.monotonic()
+
+    def progress(done: int, total: int) -> None:
+        console.say(f"{done}/{total} samples, {done / (time.monotonic() - started):.0f}/s")
+
+    return shard_dataset(source, uri, image_size, progress)
+
+
+def open_or_make(dataset: str, store: str, state_dir: Path) -> tuple[DataConfig, DatasetInfo]:
+    """Return what a training needs to know of a data set; the default one is made if missing.
+
+    Raises:
+        UsageError: there is no such data set; says which there are, or how to make it.
+        DataError: it is there and cannot be read.
+    """
+    uri = dataset_uri(dataset, store)
+    reach(uri, state_dir)
+    folder = open_folder(uri)
+    if not exists(folder, DATASET_FILE):
+        if dataset != DEFAULT_DATASET:
+            raise UsageError(_unknown(dataset, store))
+        console.say(f"making the default data set {dataset} in {uri}")
+        make_dataset(open_source(dataset, None), uri, None, state_dir)
+    info = open_dataset(folder).info
+    return DataConfig(uri, info.fingerprint), info
+
+
+def _unknown(dataset: str, store: str) -> str:
+    if is_uri(dataset):
+        return f"there is no data set at {dataset}: make it with python -m pipeline.preprocess"
+    base, _, size = dataset.partition("-")
+    if base in SOURCES:
+        options = f" --image-size {size}" if size else ""
+        return (
+            f"data set {dataset} has not been made in {store}: python -m pipeline.preprocess "
+            f"--dataset {base} --source DIR{options}"
+        )
+    known = ", ".join(sorted({*dataset_names(store), DEFAULT_DATASET}))
+    return f"no data set {dataset!r} in {store}: there are {known}"

@@ -1,0 +1,149 @@
+"""Training groups: long-lived Ray Train workers through which one training passes after another.
+
+A TorchTrainer started for each training would cost ten seconds or more before its first step. A
+group costs that once.
+"""
+
+import functools
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+import torch
+import torch.distributed as dist
+from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchConfig, TorchTrainer, get_device
+
+from pipeline.core.config import DataConfig, TrialSpec
+from pipeline.core.errors import PipelineError
+from pipeline.learning.dataset import Dataset, Split, open_dataset
+from pipeline.learning.folder import Folder
+from pipeline.learning.loop import train
+from pipeline.runtime.broker import Assignment, Job, start_broker
+from pipeline.runtime.cluster import has_gpus
+from pipeline.runtime.storage import open_folder
+
+_COLLECTIVE_TIMEOUT_S = 300
+
+
+@dataclass(frozen=True)
+class WorkerContext:
+    """One rank of a group, as the training loop sees it."""
+
+    rank: int
+    world_size: int
+    device: torch.device
+    checkpoints: Folder
+
+    def dataset(self, spec: TrialSpec) -> tuple[Dataset, Split, Split]:
+        """Return the spec's data; pictures read for one training serve the next."""
+        return _opened(spec.data)
+
+
+@functools.lru_cache(maxsize=1)
+def _opened(data: DataConfig) -> tuple[Dataset, Split, Split]:
+    dataset = open_dataset(open_folder(data.uri), data)
+    return dataset, dataset.split("train"), dataset.split("val")
+
+
+@contextmanager
+def training_groups(num_groups: int, num_workers: int, store: str) -> Iterator[Any]:
+    """Run groups of workers; yield the broker that feeds them.
+
+    Args:
+        num_groups: trainings at once.
+        num_workers: DDP ranks of each.
+        store: URI under which Ray Train keeps its own state.
+    """
+    broker = start_broker()
+    threads = [
+        threading.Thread(target=_run_group, args=(i, broker, num_workers, store), daemon=True)
+        for i in range(num_groups)
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        yield broker
+    finally:
+        ray.get(broker.close.remote())
+        for thread in threads:
+            thread.join(timeout=15)
+
+
+def _run_group(group_id: int, broker: Any, num_workers: int, store: str) -> None:
+    gpu = has_gpus()
+    trainer = TorchTrainer(
+        _work,
+        train_loop_config={"group_id": group_id, "broker": broker},
+        torch_config=TorchConfig(
+            backend="nccl" if gpu else "gloo", timeout_s=_COLLECTIVE_TIMEOUT_S
+        ),
+        scaling_config=ScalingConfig(
+            num_workers=num_workers, use_gpu=gpu, resources_per_worker=None if gpu else {"CPU": 1}
+        ),
+        run_config=RunConfig(
+            name=f"group-{uuid.uuid4().hex[:12]}",
+            storage_path="ray",
+            storage_filesystem=open_folder(store),
+            failure_config=FailureConfig(max_failures=-1),
+            logging_config=LoggingConfig(log_level="ERROR"),
+        ),
+    )
+    try:
+        trainer.fit()
+    except Exception as cause:  # noqa: BLE001  # whatever it is, trials must not wait for ever
+        reason = str(cause).strip().splitlines()[-1:] or [type(cause).__name__]
+        ray.get(broker.break_off.remote(f"the training workers cannot run: {reason[0]}"))
+
+
+def _work(config: dict[str, Any]) -> None:
+    """Do one job after another; every rank of a group runs this."""
+    group_id, broker = config["group_id"], config["broker"]
+    context = ray.train.get_context()
+    rank, world_size = context.get_world_rank(), context.get_world_size()
+    device = get_device()
+    while True:
+        assignment = _next_assignment(broker, group_id, rank, world_size)
+        if assignment.close:
+            return
+        if (job := assignment.job) is None:
+            continue
+        worker = WorkerContext(rank, world_size, device, open_folder(job.checkpoints))
+        try:
+            _do(job, worker, group_id, broker)
+        except PipelineError as error:
+            ray.get(broker.fail.remote(group_id, str(error)))
+            if world_size > 1:  # other ranks may be waiting for this one: start the group anew
+                raise
+        except Exception as error:
+            ray.get(broker.note_error.remote(group_id, f"{type(error).__name__}: {error}"))
+            raise
+
+
+def _do(job: Job, context: WorkerContext, group_id: int, broker: Any) -> None:
+    for result in train(TrialSpec.from_json(job.spec), context):
+        goes_on = None
+        if context.rank == 0:
+            goes_on = ray.get(broker.post.remote(group_id, result))
+        if not _told_by_rank_0(goes_on, context.world_size):
+            return
+
+
+def _next_assignment(broker: Any, group_id: int, rank: int, world_size: int) -> Assignment:
+    assignment = None
+    if rank == 0:
+        assignment = ray.get(broker.next_assignment.remote(group_id))
+    told: Assignment = _told_by_rank_0(assignment, world_size)
+    return told
+
+
+def _told_by_rank_0(value: Any, world_size: int) -> Any:
+    if world_size == 1:
+        return value
+    box = [value]
+    dist.broadcast_object_list(box, src=0)
+    return box[0]

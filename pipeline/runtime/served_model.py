@@ -1,0 +1,35 @@
+"""The champion as MLflow serves it. MLflow copies this file into the model and runs it on load.
+
+The weights are a safetensors file: loading them cannot run code.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+from mlflow.pyfunc import PythonModel, PythonModelContext
+from numpy.typing import NDArray
+
+from pipeline.learning.segmenter import Segmenter
+
+
+class ServedModel(PythonModel):  # type: ignore[misc]  # MLflow's class has no types
+    """Labels RGB pictures (B, H, W, 3) uint8 with class ids (B, H, W) uint8."""
+
+    def load_context(self, context: PythonModelContext) -> None:
+        """Read the weights that were logged with the model."""
+        weights = Path(context.artifacts["weights"]).read_bytes()
+        self._segmenter = Segmenter.from_bytes(weights)
+
+    def predict(
+        self,
+        context: PythonModelContext,
+        model_input: NDArray[np.uint8],
+        params: dict[str, Any] | None = None,
+    ) -> NDArray[np.uint8]:
+        """Return the class id of every pixel."""
+        return self._segmenter.label(np.asarray(model_input, dtype=np.uint8))
+
+
+mlflow.models.set_model(ServedModel())
