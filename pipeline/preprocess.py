@@ -33,12 +33,16 @@ def preprocess(options: PreprocessOptions) -> int:
 
     source = open_source(options.dataset, options.source)
 
-    from pipeline.runtime import console, datasets  # torch and Ray, likewise
+    # Torch and Ray only now, when the words are known to be right.
+    from pipeline.runtime import cluster
+
+    cluster.configure(options.state_dir)
+    from pipeline.runtime import console, datasets
 
     console.log_to_file(options.state_dir / "logs" / "preprocess.log")
     uri = options.output or datasets.dataset_uri(source.name, options.store, size)
     datasets.reach(uri, options.state_dir)
-    info = datasets.make_dataset(source, uri, size, options.state_dir)
+    info = datasets.make_dataset(source, uri, size)
     counts = ", ".join(f"{count} {split}" for split, count in info.num_samples.items())
     height, width = info.image_size
     name = options.output or Path(uri).name

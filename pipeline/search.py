@@ -57,6 +57,9 @@ def search(options: SearchOptions) -> int:
     space.pool(num_classes=1).within(budget)  # a sieve: no data set has fewer classes
 
     # Torch, Ray and MLflow only now, when the words are known to be right.
+    from pipeline.runtime import cluster
+
+    cluster.configure(options.state_dir)
     from pipeline.core.partition import training_batches
     from pipeline.runtime import console, datasets
     from pipeline.runtime.session import SearchPlan, run_search

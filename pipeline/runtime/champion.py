@@ -17,7 +17,6 @@ import pipeline
 from pipeline.core.manifest import DatasetInfo
 from pipeline.learning.checkpoint import WEIGHTS_FILE
 from pipeline.learning.folder import read_bytes
-from pipeline.runtime import served_model
 from pipeline.runtime.storage import open_folder
 from pipeline.runtime.study import TrialRecord
 
@@ -73,7 +72,7 @@ def _log(weights: Path, name: str, run_id: str) -> str:
         warnings.simplefilter("ignore")
         logged = mlflow.pyfunc.log_model(
             name="champion",
-            python_model=str(served_model.__file__),
+            python_model=str(Path(__file__).with_name("served_model.py")),
             artifacts={"weights": str(weights)},
             code_paths=[str(Path(str(pipeline.__file__)).parent)],
             signature=signature,

@@ -25,19 +25,25 @@ _SETTINGS = {
 }
 
 
-def connect(state_dir: Path) -> None:
+def configure(state_dir: Path) -> None:
+    """Set Ray's environment. To be called before anything imports Ray, which reads it then."""
+    for name, value in _SETTINGS.items():
+        os.environ.setdefault(name, value)
+    if not os.environ.get("RAY_ADDRESS"):
+        _use_own_token(state_dir)
+
+
+def connect() -> None:
     """Connect this process to Ray, starting a local cluster unless RAY_ADDRESS is set.
 
     Raises:
         ServiceUnavailable: the cluster does not answer.
     """
-    for name, value in _SETTINGS.items():
-        os.environ.setdefault(name, value)
-    address = os.environ.get("RAY_ADDRESS")
-    if not address:
-        _use_own_token(state_dir)
-    import ray  # after the settings, which it reads on import
+    import ray
 
+    if ray.is_initialized():
+        return
+    address = os.environ.get("RAY_ADDRESS")
     try:
         if address:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)

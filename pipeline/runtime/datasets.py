@@ -40,16 +40,14 @@ def reach(uri: str, state_dir: Path) -> None:
     prepare(uri)
 
 
-def make_dataset(
-    source: Source, uri: str, image_size: tuple[int, int] | None, state_dir: Path
-) -> DatasetInfo:
+def make_dataset(source: Source, uri: str, image_size: tuple[int, int] | None) -> DatasetInfo:
     """Write a source as a data set, on the cluster, telling of the progress.
 
     Raises:
         DataError: the source is not what it should be.
     """
     source.keys()  # a wrong folder is told before a cluster is started
-    cluster.connect(state_dir)
+    cluster.connect()
     started = time.monotonic()
 
     def progress(done: int, total: int) -> None:
@@ -72,7 +70,7 @@ def open_or_make(dataset: str, store: str, state_dir: Path) -> tuple[DataConfig,
         if dataset != DEFAULT_DATASET:
             raise UsageError(_unknown(dataset, store))
         console.say(f"making the default data set {dataset} in {uri}")
-        make_dataset(open_source(dataset, None), uri, None, state_dir)
+        make_dataset(open_source(dataset, None), uri, None)
     info = open_dataset(folder).info
     return DataConfig(uri, info.fingerprint), info
 

@@ -25,7 +25,7 @@ class ServedModel(PythonModel):  # type: ignore[misc]  # MLflow's class has no t
     def predict(
         self,
         context: PythonModelContext,
-        model_input: NDArray[np.uint8],
+        model_input: Any,  # uint8 (B, H, W, 3); MLflow rejects array types as hints
         params: dict[str, Any] | None = None,
     ) -> NDArray[np.uint8]:
         """Return the class id of every pixel."""

@@ -8,8 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import ray
-
 from pipeline.core.config import DataConfig, TrainConfig, TrialSpec
 from pipeline.core.manifest import DatasetInfo
 from pipeline.runtime import cluster, services
@@ -61,8 +59,8 @@ def run_search(plan: SearchPlan, study: Study) -> Outcome:
     missing = plan.num_trials - sum(t.state is not State.RUNNING for t in study.trials())
     with ThreadPoolExecutor(1) as executor:
         mlflow_ready = executor.submit(_start_mlflow, plan.state_dir)
-        if missing > 0 and not ray.is_initialized():
-            cluster.connect(plan.state_dir)
+        if missing > 0:
+            cluster.connect()
         mlflow_ready.result()
     tracker = StudyTracker(study, plan.info, _params(plan, study))
     if missing > 0:
