@@ -11,9 +11,7 @@ from pipeline.core.errors import PipelineError
 Options = TypeVar("Options")
 
 
-def run_command(
-    name: str, options_type: type[Options], run: Callable[[Options], int]
-) -> int:
+def run_command(name: str, options_type: type[Options], run: Callable[[Options], int]) -> int:
     """Parse the command line and run the command.
 
     Returns:

@@ -34,21 +34,21 @@ def preprocess(options: PreprocessOptions) -> int:
     source = open_source(options.dataset, options.source)
 
     # Torch and Ray only now, when the words are known to be right.
-    from pipeline.runtime import cluster
+    from pipeline.runtime import environment
 
-    cluster.configure(options.state_dir)
+    environment.configure(options.state_dir)
     from pipeline.runtime import console, datasets
 
     console.log_to_file(options.state_dir / "logs" / "preprocess.log")
-    uri = options.output or datasets.dataset_uri(source.name, options.store, size)
+    name = datasets.dataset_name(source, size)
+    uri = options.output or datasets.dataset_uri(name, options.store)
     datasets.reach(uri, options.state_dir)
     info = datasets.make_dataset(source, uri, size)
     counts = ", ".join(f"{count} {split}" for split, count in info.num_samples.items())
     height, width = info.image_size
-    name = options.output or Path(uri).name
     sys.stdout.write(
         f"{uri}: {counts} samples of {height}x{width}, {info.classes.num_classes} classes\n"
-        f"next: python -m pipeline.search --budget 0.5M --dataset {name}\n"
+        f"next: python -m pipeline.search --budget 0.5M --dataset {options.output or name}\n"
     )
     return 0
 

@@ -57,23 +57,16 @@ def search(options: SearchOptions) -> int:
     space.pool(num_classes=1).within(budget)  # a sieve: no data set has fewer classes
 
     # Torch, Ray and MLflow only now, when the words are known to be right.
-    from pipeline.runtime import cluster
+    from pipeline.runtime import environment
 
-    cluster.configure(options.state_dir)
-    from pipeline.core.partition import training_batches
+    environment.configure(options.state_dir)
     from pipeline.runtime import console, datasets
     from pipeline.runtime.session import SearchPlan, run_search
     from pipeline.runtime.study import Study, study_storage
 
     datasets.reach(options.store, options.state_dir)
     data, info = datasets.open_or_make(options.dataset, options.store, options.state_dir)
-    training_batches(  # raises when samples, batch and workers do not go together
-        info.num_samples["train"],
-        batch_size=options.batch_size,
-        seed=0,
-        epoch=0,
-        world_size=options.workers_per_trial,
-    )
+    datasets.check_batches(info, options.batch_size, options.workers_per_trial)
     pool = space.pool(info.classes.num_classes).within(budget)
     name = options.name or f"{info.name}-{space.name}-{format_count(budget)}"
     settings = {

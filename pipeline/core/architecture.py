@@ -91,7 +91,10 @@ class Architecture:
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "Architecture":
         """Read what ``to_dict`` wrote."""
-        return cls(**{key: tuple(v) if isinstance(v, list) else v for key, v in fields.items()})
+        values: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()
+        }
+        return cls(**values)
 
 
 def _repeat(pattern: tuple[int, ...], length: int) -> tuple[int, ...]:

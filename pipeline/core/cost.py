@@ -69,7 +69,7 @@ def count_macs(architecture: Architecture, height: int, width: int) -> int:
 
 def _area(height: int, width: int, halvings: int) -> int:
     """Return the pixels left after stride-2 layers that round up."""
-    scale = 2**halvings
+    scale = 1 << halvings
     return -(-height // scale) * -(-width // scale)
 
 

@@ -104,7 +104,9 @@ class DatasetInfo:
                 fields[name] = tuple(fields[name])
             return cls(**fields)
         except (ValueError, KeyError, TypeError, AttributeError) as cause:
-            raise DataError(f"{DATASET_FILE} cannot be read ({cause}): run preprocess again") from cause
+            raise DataError(
+                f"{DATASET_FILE} cannot be read ({cause}): run preprocess again"
+            ) from cause
 
 
 def class_weights(class_pixels: Sequence[int]) -> tuple[float, ...]:

@@ -39,7 +39,7 @@ class SearchSpace:
                 raise UsageError(f"space {self.name}: {name} must list different values")
 
     def labels(self, name: str) -> tuple[Label, ...]:
-        """Return the values of one choice as Optuna and people see them: ``(1, 2, 4)`` is ``1-2-4``."""
+        """Return the values of a choice as Optuna and people see them: 1-2-4 for a pattern."""
         return tuple(_label(value) for value in self.choices[name])
 
     def architecture(self, labels: Mapping[str, Any], num_classes: int) -> Architecture:

@@ -30,7 +30,7 @@ def parse_count(text: str) -> int:
     )
     if rest or scaled < 1:
         raise UsageError(f"{text!r} is not a whole number of at least 1")
-    return scaled
+    return int(scaled)
 
 
 def format_count(count: int) -> str:

@@ -4,11 +4,13 @@ Everything that reads or writes data sets and checkpoints takes such a folder, s
 where the bytes live. ``pipeline.runtime.storage`` makes folders from URIs.
 """
 
+from typing import TypeAlias
+
 from pyarrow.fs import FileSystem, FileType, LocalFileSystem, SubTreeFileSystem
 
 from pipeline.core.errors import DataError
 
-Folder = FileSystem
+Folder: TypeAlias = FileSystem
 
 
 def read_bytes(folder: Folder, name: str) -> bytes:

@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 import torch
 import torch.distributed as dist
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
@@ -33,6 +34,7 @@ from pipeline.learning.metrics import class_iou, confusion_counts, mean_iou
 
 _POLY_POWER = 0.9
 _EVALUATION_BATCH = 8
+_CPU = torch.device("cpu")
 
 
 class TrainContext(Protocol):
@@ -71,7 +73,7 @@ class LocalContext:
     data: tuple[Dataset, Split, Split]
     rank: int = 0
     world_size: int = 1
-    device: torch.device = torch.device("cpu")
+    device: torch.device = _CPU
 
     def dataset(self, spec: TrialSpec) -> tuple[Dataset, Split, Split]:
         """Return the data this context was made with."""
@@ -92,7 +94,8 @@ def train(spec: TrialSpec, context: TrainContext) -> Iterator[EpochResult]:
     torch.set_flush_denormal(True)
     dataset, train_split, val_split = context.dataset(spec)
     torch.manual_seed(spec.seed)
-    model = CGNet(spec.architecture).to(context.device, memory_format=torch.channels_last)
+    model = CGNet(spec.architecture).to(context.device)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
     optimizer = torch.optim.Adam(
         model.parameters(),
         lr=spec.training.learning_rate,
@@ -169,7 +172,7 @@ class _Trainer:
             raise TrialFailed(f"the loss is {mean} in epoch {epoch + 1}: lower the learning rate")
         return mean
 
-    def batch(self, split: Split, indices: np.ndarray, epoch: int) -> tuple[Tensor, Tensor]:
+    def batch(self, split: Split, indices: NDArray[np.int64], epoch: int) -> tuple[Tensor, Tensor]:
         """Return augmented float pictures (B, 3, H, W) and labels (B, H, W) on the device."""
         views = []
         for index in indices:
@@ -197,7 +200,8 @@ class _Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         self.optimizer.zero_grad()
-        (part * self.context.world_size).backward()  # DDP averages over ranks; the parts add up
+        # DDP averages gradients over ranks, but the parts add up.
+        (part * self.context.world_size).backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         return part.detach()
 

@@ -34,4 +34,5 @@ class Segmenter:
         images = torch.from_numpy(np.ascontiguousarray(images_BHWC)).permute(0, 3, 1, 2)
         picture = normalise(images, self.deployment.mean, self.deployment.std)
         logits = self.model(picture.to(memory_format=torch.channels_last))
-        return logits.argmax(dim=1).to(torch.uint8).numpy()
+        labels: NDArray[np.uint8] = logits.argmax(dim=1).to(torch.uint8).numpy()
+        return labels

@@ -8,6 +8,7 @@ again and is given the job it was on, so nothing else has to know of the death.
 import asyncio
 from collections import defaultdict
 from dataclasses import dataclass, field
+from typing import Any
 
 import ray
 
@@ -143,6 +144,6 @@ class Broker:
         group.job = None
 
 
-def start_broker() -> "ray.actor.ActorHandle[Broker]":
+def start_broker() -> Any:
     """Start the actor beside the driver; it needs no CPU of its own."""
-    return ray.remote(num_cpus=0, max_concurrency=1000)(Broker).remote()
+    return ray.remote(Broker).options(num_cpus=0, max_concurrency=1000).remote()

@@ -2,7 +2,6 @@
 
 import hashlib
 import importlib.metadata
-import os
 import tempfile
 import warnings
 from pathlib import Path
@@ -63,7 +62,6 @@ def _champion_digest(client: MlflowClient, name: str) -> str | None:
 
 
 def _log(weights: Path, name: str, run_id: str) -> str:
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     signature = ModelSignature(
         inputs=Schema([TensorSpec(np.dtype("uint8"), (-1, -1, -1, 3), "images")]),
         outputs=Schema([TensorSpec(np.dtype("uint8"), (-1, -1, -1), "labels")]),

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -71,16 +70,14 @@ class SearchConsole:
         if not self._out.is_terminal:
             ended = sum(t.state is not State.RUNNING for t in self._trials.values())
             outcome = trial.failure or f"mIoU {trial.mean_iou * 100:.1f} %"
-            print(
+            say(
                 f"[{ended}/{self._num_trials}] trial {trial.number} {trial.state}: "
                 f"{trial.architecture.label}, {trial.num_params:,} parameters, {outcome}"
-                f"{self._time_left()}",
-                file=sys.stderr,
-                flush=True,
+                f"{self._time_left()}"
             )
 
     def _render(self) -> Group:
-        trials = sorted(list(self._trials.values()), key=lambda trial: trial.number)
+        trials = sorted(self._trials.values(), key=lambda trial: trial.number)
         best = front(trials)
         counts = {state: sum(t.state is state for t in trials) for state in State}
         states = ", ".join(f"{counts[s]} {s}" for s in State if counts[s] or s is State.COMPLETE)
@@ -90,7 +87,9 @@ class SearchConsole:
                 f"\nbest {best[-1].mean_iou * 100:.1f} % mIoU, front of {len(best)}, "
                 f"hypervolume {front_hypervolume(trials, self._budget):.3f}"
             )
-        running = Table("trial", "network", "parameters", "epoch", "mIoU %", box=None, pad_edge=False)
+        running = Table(
+            "trial", "network", "parameters", "epoch", "mIoU %", box=None, pad_edge=False
+        )
         for trial in trials:
             if trial.state is State.RUNNING:
                 running.add_row(

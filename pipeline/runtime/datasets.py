@@ -6,6 +6,7 @@ from pathlib import Path
 from pipeline.core.config import DataConfig
 from pipeline.core.errors import UsageError
 from pipeline.core.manifest import DATASET_FILE, DatasetInfo
+from pipeline.core.partition import training_batches
 from pipeline.learning.dataset import open_dataset
 from pipeline.learning.folder import exists
 from pipeline.runtime import cluster, console, services
@@ -17,15 +18,16 @@ from pipeline.sources.source import Source
 DEFAULT_DATASET = "streets"
 
 
-def dataset_uri(dataset: str, store: str, image_size: tuple[int, int] | None = None) -> str:
-    """Return where a data set is: a URI is taken as it is, a name lies under the store.
+def dataset_name(source: Source, image_size: tuple[int, int] | None) -> str:
+    """Return what a source at a picture size is called: ``camvid``, ``camvid-120x160``."""
+    return source.name if image_size is None else f"{source.name}-{image_size[0]}x{image_size[1]}"
 
-    The same pictures at another size are another data set: ``camvid-120x160``.
-    """
+
+def dataset_uri(dataset: str, store: str) -> str:
+    """Return where a data set is: a URI is taken as it is, a name lies under the store."""
     if is_uri(dataset):
         return dataset.rstrip("/")
-    suffix = "" if image_size is None else f"-{image_size[0]}x{image_size[1]}"
-    return f"{store.rstrip('/')}/datasets/{dataset}{suffix}"
+    return f"{store.rstrip('/')}/datasets/{dataset}"
 
 
 def reach(uri: str, state_dir: Path) -> None:
@@ -53,7 +55,8 @@ def make_dataset(source: Source, uri: str, image_size: tuple[int, int] | None) -
     def progress(done: int, total: int) -> None:
         console.say(f"{done}/{total} samples, {done / (time.monotonic() - started):.0f}/s")
 
-    return shard_dataset(source, uri, image_size, progress)
+    name = dataset_name(source, image_size)
+    return shard_dataset(source, name, uri, image_size, progress)
 
 
 def open_or_make(dataset: str, store: str, state_dir: Path) -> tuple[DataConfig, DatasetInfo]:
@@ -73,6 +76,16 @@ def open_or_make(dataset: str, store: str, state_dir: Path) -> tuple[DataConfig,
         make_dataset(open_source(dataset, None), uri, None)
     info = open_dataset(folder).info
     return DataConfig(uri, info.fingerprint), info
+
+
+def check_batches(info: DatasetInfo, batch_size: int, num_workers: int) -> None:
+    """Make sure that samples, batch and workers go together before anything is started.
+
+    Raises:
+        UsageError: too few samples for a batch, or a batch that the workers cannot share.
+    """
+    num_samples = info.num_samples["train"]
+    training_batches(num_samples, batch_size=batch_size, seed=0, epoch=0, world_size=num_workers)
 
 
 def _unknown(dataset: str, store: str) -> str:

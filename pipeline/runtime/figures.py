@@ -82,7 +82,9 @@ def _series(trials: list[TrialRecord]) -> list[_Series]:
     best = front(trials)
     numbers = {trial.number for trial in best}
     dominated = [trial for trial in complete if trial.number not in numbers]
-    paper = [t for t in complete if t.architecture.id == Architecture(t.architecture.num_classes).id]
+    paper = [
+        t for t in complete if t.architecture.id == Architecture(t.architecture.num_classes).id
+    ]
     series = [
         _Series("dominated", dominated, _PALE, "o", "circle", 8),
         _Series("front", best, _FRONT, "o", "circle", 9, joined=True),

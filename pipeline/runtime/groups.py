@@ -18,13 +18,13 @@ import torch.distributed as dist
 from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
-from pipeline.core.config import DataConfig, TrialSpec
-from pipeline.core.errors import PipelineError
+from pipeline.core.config import DataConfig, EpochResult, TrialSpec
+from pipeline.core.errors import PipelineError, TrialFailed
 from pipeline.learning.dataset import Dataset, Split, open_dataset
 from pipeline.learning.folder import Folder
 from pipeline.learning.loop import train
 from pipeline.runtime.broker import Assignment, Job, start_broker
-from pipeline.runtime.cluster import has_gpus
+from pipeline.runtime.cluster import has_gpus, num_slots
 from pipeline.runtime.storage import open_folder
 
 _COLLECTIVE_TIMEOUT_S = 300
@@ -74,6 +74,30 @@ def training_groups(num_groups: int, num_workers: int, store: str) -> Iterator[A
             thread.join(timeout=15)
 
 
+def train_one(spec: TrialSpec, num_workers: int, uri: str) -> Iterator[EpochResult]:
+    """Train one network in a group of its own; yield its epochs, those before a restart included.
+
+    Args:
+        spec: the training.
+        num_workers: DDP ranks.
+        uri: folder of its checkpoints and weights.
+
+    Raises:
+        TrialFailed: it ended without a result; says why.
+    """
+    num_slots(num_workers)  # raises when the cluster is too small
+    job = Job(spec.id, spec.to_json(), uri)
+    with training_groups(1, num_workers, uri) as broker:
+        ray.get(broker.submit.remote(job))
+        ends = False
+        while not ends:
+            event = ray.get(broker.next_event.remote(job.id))
+            if event.result is None:
+                raise TrialFailed(event.failure)
+            yield event.result
+            ends = event.ends
+
+
 def _run_group(group_id: int, broker: Any, num_workers: int, store: str) -> None:
     gpu = has_gpus()
     trainer = TorchTrainer(
@@ -85,7 +109,7 @@ def _run_group(group_id: int, broker: Any, num_workers: int, store: str) -> None
         scaling_config=ScalingConfig(
             num_workers=num_workers, use_gpu=gpu, resources_per_worker=None if gpu else {"CPU": 1}
         ),
-        run_config=RunConfig(
+        run_config=RunConfig(  # type: ignore[call-arg]  # Ray's stubs are of the API before
             name=f"group-{uuid.uuid4().hex[:12]}",
             storage_path="ray",
             storage_filesystem=open_folder(store),

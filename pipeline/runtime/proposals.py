@@ -19,7 +19,7 @@ _MAX_REFUSALS = 100
 
 
 def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
-    """Return the choices of a space as Optuna knows them: runs of whole numbers keep their order."""
+    """Return the choices of a space as Optuna knows them; consecutive numbers keep order."""
     return {name: _distribution(space.labels(name)) for name in space.choices}
 
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import mlflow
 import numpy as np
-from mlflow.pyfunc import PythonModel, PythonModelContext
+from mlflow.pyfunc.model import PythonModel, PythonModelContext
 from numpy.typing import NDArray
 
 from pipeline.learning.segmenter import Segmenter
 
 
-class ServedModel(PythonModel):  # type: ignore[misc]  # MLflow's class has no types
+class ServedModel(PythonModel):
     """Labels RGB pictures (B, H, W, 3) uint8 with class ids (B, H, W) uint8."""
 
     def load_context(self, context: PythonModelContext) -> None:
@@ -22,10 +22,10 @@ class ServedModel(PythonModel):  # type: ignore[misc]  # MLflow's class has no t
         weights = Path(context.artifacts["weights"]).read_bytes()
         self._segmenter = Segmenter.from_bytes(weights)
 
-    def predict(
+    def predict(  # type: ignore[no-untyped-def]  # MLflow rejects arrays as a hint
         self,
         context: PythonModelContext,
-        model_input: Any,  # uint8 (B, H, W, 3); MLflow rejects array types as hints
+        model_input,
         params: dict[str, Any] | None = None,
     ) -> NDArray[np.uint8]:
         """Return the class id of every pixel."""

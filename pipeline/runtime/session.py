@@ -1,7 +1,6 @@
 """One run of a search: services up, trials through, the front and the champion into MLflow."""
 
 import json
-import os
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -135,7 +134,7 @@ def _draw(plan: SearchPlan, study: Study, trials: list[TrialRecord], tracker: St
     for name, content in files.items():
         partial = folder / f"{name}.partial"
         partial.write_bytes(content.encode() if isinstance(content, str) else content)
-        os.replace(partial, folder / name)
+        partial.replace(folder / name)
     tracker.log_files(files)
     return folder / "front.png"
 

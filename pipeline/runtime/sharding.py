@@ -11,6 +11,7 @@ import json
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import ray
@@ -60,7 +61,11 @@ Progress = Callable[[int, int], None]  # samples done, samples in all
 
 
 def shard_dataset(
-    source: Source, uri: str, image_size: tuple[int, int] | None, progress: Progress
+    source: Source,
+    name: str,
+    uri: str,
+    image_size: tuple[int, int] | None,
+    progress: Progress,
 ) -> DatasetInfo:
     """Write a source as shards; return what the data set says of itself.
 
@@ -68,6 +73,7 @@ def shard_dataset(
 
     Args:
         source: what to read.
+        name: of the data set.
         uri: the folder that becomes the data set.
         image_size: (height, width) to resize to; None keeps the pictures' size.
         progress: told after each shard.
@@ -91,7 +97,7 @@ def shard_dataset(
         progress(done, total)
     complete = [result for result in results if result is not None]
     records = [record for result in complete for record in result.records]
-    info = describe(source, fingerprint, records, complete)
+    info = describe(source, name, fingerprint, records, complete)
     write_bytes(folder, f"{fingerprint}/{MANIFEST_FILE}", write_records(records))
     write_bytes(folder, DATASET_FILE, info.to_json().encode())
     return info
@@ -109,6 +115,7 @@ def plan_shards(source: Source, fingerprint: str) -> list[Shard]:
 
 def describe(
     source: Source,
+    name: str,
     fingerprint: str,
     records: Sequence[SampleRecord],
     results: Sequence[ShardResult],
@@ -128,11 +135,12 @@ def describe(
     pixels = sum(r.height * r.width for result in train for r in result.records)
     if not pixels:
         raise DataError(f"{source.name} has no train split: nothing to learn from")
-    mean = sum(result.channel_sums for result in train) / pixels
-    std = np.sqrt(sum(result.channel_squares for result in train) / pixels - mean**2)
+    mean = np.sum([result.channel_sums for result in train], axis=0) / pixels
+    squares = np.sum([result.channel_squares for result in train], axis=0) / pixels
+    std = np.sqrt(squares - mean**2)
     class_pixels = np.sum([r.class_pixels for result in train for r in result.records], axis=0)
     return DatasetInfo(
-        name=source.name,
+        name=name,
         fingerprint=fingerprint,
         classes=source.classes,
         num_samples={split: len(keys) for split, keys in source.keys().items()},
@@ -179,7 +187,7 @@ def write_shard(
 
 def _record(
     source: Source, shard: Shard, key: str, sample: LabelledImage, image: bytes, label: bytes
-) -> dict[str, object]:
+) -> dict[str, Any]:
     k = source.classes.num_classes
     counts = np.bincount(sample.label_HW.ravel(), minlength=256)
     height, width = sample.label_HW.shape

@@ -1,4 +1,4 @@
-"""MLflow, written by the driver alone: an experiment a data set, a run a study, a child run a trial.
+"""MLflow, written by the driver alone: an experiment a data set, a run a study, a child a trial.
 
 MLflow is a view of the study and can be drawn again from it. Writing happens on a thread of its
 own, so that no trial waits for MLflow; every metric carries the time the study noted, so that
@@ -14,6 +14,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -86,26 +87,26 @@ class StudyTracker:
 
     def started(self, trial: TrialRecord) -> None:
         """Give a trial its child run."""
-        self._queue.put(lambda: self._start_child(trial))
+        self._queue.put(partial(self._start_child, trial))
 
     def reached(self, trial: TrialRecord) -> None:
         """Send a trial's last epoch."""
-        self._queue.put(lambda: self._send_epoch(trial, len(trial.results) - 1))
+        self._queue.put(partial(self._send_epoch, trial, len(trial.results) - 1))
 
     def ended(self, trial: TrialRecord) -> None:
         """Close a trial's run and move the study's own figures on."""
         trials = self._study.trials()
-        self._queue.put(lambda: self._end_child(trial))
-        self._queue.put(lambda: self._send_front(trials))
+        self._queue.put(partial(self._end_child, trial))
+        self._queue.put(partial(self._send_front, trials))
 
     def log_files(self, files: Mapping[str, str | bytes]) -> None:
         """Attach files to the study's run, by name."""
-        self._queue.put(lambda: self._send_files(files))
+        self._queue.put(partial(self._send_files, files))
 
     def close(self, finished: bool) -> int:
         """Send what is left and end the run; return how many messages MLflow did not take."""
         status = RunStatus.to_string(RunStatus.FINISHED if finished else RunStatus.KILLED)
-        self._queue.put(lambda: self._client.set_terminated(self.run_id, status))
+        self._queue.put(partial(self._client.set_terminated, self.run_id, status))
         self._queue.put(None)
         self._thread.join(_FLUSH_S)
         return self._failures + self._queue.qsize()
@@ -145,7 +146,7 @@ class StudyTracker:
             return
         self.started(trial)
         for index in range(len(trial.results)):
-            self._queue.put(lambda index=index: self._send_epoch(trial, index))
+            self._queue.put(partial(self._send_epoch, trial, index))
         if trial.state is not State.RUNNING:
             self.ended(trial)
 
@@ -165,7 +166,11 @@ class StudyTracker:
         run = self._client.create_run(
             self.experiment_id,
             run_name=label,
-            tags={_PARENT: self.run_id, _TRIAL: str(trial.number), "cgnet.id": trial.architecture.id},
+            tags={
+                _PARENT: self.run_id,
+                _TRIAL: str(trial.number),
+                "cgnet.id": trial.architecture.id,
+            },
         )
         self._children[trial.number] = (run.info.run_id, "RUNNING")
         architecture = trial.architecture.to_dict()

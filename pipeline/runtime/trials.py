@@ -8,7 +8,6 @@ checkpoint.
 import logging
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,11 +15,11 @@ import ray
 from ray import tune
 from ray.tune.search import Searcher
 
-from pipeline.core.config import EpochResult, TrialSpec
+from pipeline.core.config import TrialSpec
 from pipeline.runtime.broker import Event, Job
 from pipeline.runtime.study import State, Study, TrialRecord
 
-_RESULT, _FAILURE = "epoch_result", "failure"
+_EVENT = "event"
 
 
 class Listener(Protocol):
@@ -86,12 +85,11 @@ def run_trials(
 
 
 def _trial(config: dict[str, Any], broker: Any) -> None:
-    """Hand the job to a group and pass on what comes back; this is all that runs as a Tune trial."""
+    """Hand the job to a group and pass on what comes back: all that a Tune trial does."""
     job = Job(config["id"], config["spec"], config["checkpoints"])
     ray.get(broker.submit.remote(job))
     for event in _events(broker, job.id):
-        result = asdict(event.result) if event.result else None
-        tune.report({_RESULT: result, _FAILURE: event.failure})
+        tune.report({_EVENT: event})
 
 
 def _events(broker: Any, job_id: str) -> Iterator[Event]:
@@ -102,13 +100,13 @@ def _events(broker: Any, job_id: str) -> Iterator[Event]:
             return
 
 
-class StudySearcher(Searcher):  # type: ignore[misc]  # Ray's class has no types
+class StudySearcher(Searcher):
     """Tune asks it for trials and tells it their results; it passes both to the study."""
 
     def __init__(
         self, study: Study, spec_of: SpecOf, listeners: list[Listener], checkpoints: CheckpointsOf
     ) -> None:
-        super().__init__(metric=_RESULT, mode="max")
+        super().__init__(metric=_EVENT, mode="max")
         self._study = study
         self._spec_of = spec_of
         self._listeners = listeners
@@ -120,7 +118,9 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray's class has no types
         """Give Tune, which pickles its searcher, nothing to restore: the study is the record."""
         return {}
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:
+    def suggest(  # type: ignore[override]  # Ray's base forgets the word that ends the search
+        self, trial_id: str
+    ) -> dict[str, Any] | str:
         """Return the next trial's job: one left running by an earlier driver, or a new proposal."""
         trial = self._left_running.pop(0) if self._left_running else self._study.propose()
         if trial is None:
@@ -137,11 +137,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray's class has no types
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Keep an epoch's result in the study before anyone is told."""
         number = self._numbers[trial_id]
-        if result[_FAILURE] or result[_RESULT] is None:
-            return
-        fields = result[_RESULT]
-        epoch = EpochResult(**fields | {"class_iou": tuple(fields["class_iou"])})
-        if self._study.add_result(number, epoch, int(time.time() * 1000)):
+        event: Event = result[_EVENT]
+        if event.result and self._study.add_result(number, event.result, int(time.time() * 1000)):
             trial = self._study.trial(number)
             for listener in self._listeners:
                 listener.reached(trial)
@@ -156,7 +153,9 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray's class has no types
         trial = self._study.trial(number)
         if trial.results and trial.results[-1].is_last:
             self._study.complete(trial)
-        elif failure := (result or {}).get(_FAILURE) or ("its Tune actor died" if error else ""):
+        elif error:
+            self._study.fail(number, "its Tune actor died")
+        elif result and (failure := result[_EVENT].failure):
             self._study.fail(number, failure)
         else:
             return  # interrupted: it stays running, and the next driver takes it up

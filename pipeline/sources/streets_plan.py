@@ -87,7 +87,7 @@ def _ground(rng: Rng, left: Side, right: Side) -> Ground:
     return Ground(
         road=road,
         pavement=pavement,
-        kerb=_grey(rng, grey + rng.uniform(-25, 45)),
+        kerb=_grey(rng, grey + rng.uniform(18, 45) * (1 if rng.random() < 0.7 else -1)),
         line=_grey(rng, rng.uniform(170, 235)),
         line_phase=rng.random(),
         edge_lines=rng.random() < 0.35,
@@ -108,7 +108,7 @@ def _light(rng: Rng) -> Light:
     warmth = rng.uniform(-0.12, 0.12)
     return Light(
         gain=(level * (1 + warmth), level, level * (1 - warmth)),
-        noise=rng.uniform(5, 14),
+        noise=rng.uniform(3, 9),
         softness=rng.uniform(0.2, 0.8),
         falloff=rng.uniform(-0.3, 0.3),
     )

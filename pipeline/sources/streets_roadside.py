@@ -137,7 +137,7 @@ def _tree(rng: Rng, depth: float, across: float) -> Tree:
     return Tree(
         depth=depth,
         across=across,
-        trunk_width=rng.uniform(0.14, 0.4),
+        trunk_width=rng.uniform(0.18, 0.4),
         trunk_height=height,
         bark=post_colour(rng),
         leaves=foliage(rng),
@@ -170,24 +170,24 @@ def _furniture(rng: Rng, side: Side) -> Iterator[Thing]:
     if rng.random() < 0.3:
         colour = post_colour(rng)
         for depth in np.arange(rng.uniform(4, 8), 30, 2.5):
-            yield Pole(float(depth), edge, 0.14, 0.95, colour)
+            yield Pole(float(depth), edge, 0.2, 1.0, colour)
 
 
 def _lamp(rng: Rng, depth: float, across: float, towards_road: int) -> Pole:
     arm = towards_road * rng.uniform(0.8, 1.8) if rng.random() < 0.7 else 0.0
-    width, height = rng.uniform(0.12, 0.24), rng.uniform(5, 9)
+    width, height = rng.uniform(0.18, 0.36), rng.uniform(4, 8)
     return Pole(depth, across, width, height, post_colour(rng), arm)
 
 
 def _signpost(rng: Rng, depth: float, across: float) -> Pole:
-    low = rng.uniform(1.9, 2.7)
+    low = rng.uniform(1.7, 2.6)
     plate = Plate(
         low=low,
-        high=low + rng.uniform(0.6, 1.5),
-        half_width=rng.uniform(0.3, 0.85),
+        high=low + rng.uniform(0.8, 1.7),
+        half_width=rng.uniform(0.4, 0.95),
         is_round=rng.random() < 0.3,
         face=material(rng),
         mark=material(rng),
     )
     height = plate.high + (rng.uniform(0, 3) if rng.random() < 0.4 else 0.0)
-    return Pole(depth, across, rng.uniform(0.1, 0.2), height, post_colour(rng), plate=plate)
+    return Pole(depth, across, rng.uniform(0.14, 0.3), height, post_colour(rng), plate=plate)

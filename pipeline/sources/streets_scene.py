@@ -172,7 +172,7 @@ def _paint_side(
     if ground.slab > 0:
         joints_HW = _joint(surface.run_HW, ground.slab) | _joint(depth_HW, ground.slab)
         canvas.shade(pavement.where(joints_HW), 0.9)
-    canvas.paint(pavement.where(beyond_HW < 0.16), ground.kerb, None)
+    canvas.paint(pavement.where(beyond_HW < 0.22), ground.kerb, None)
     width = abs(side.back - side.kerb)
     canvas.paint(pavement.where(beyond_HW > width), side.verge, side.verge_label)
 

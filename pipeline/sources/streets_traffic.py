@@ -128,16 +128,16 @@ class Person:
         if self.ride > 0:
             self._paint_bicycle(canvas)
         lift = 0.35 if self.ride > 0 else 0.0
-        half = 0.28
+        half = 0.34
         left, right = self.across - half, self.across + half
         box = canvas.facing(self.depth, left, right, lift, self.height)
         out_HW = np.abs(box.run_HW - np.float32(self.across))
         share_HW = (box.up_HW - np.float32(lift)) / np.float32(self.height - lift)
-        stride_HW = (out_HW < 0.19) & ((out_HW > 0.04) | (share_HW > 0.3))
+        stride_HW = (out_HW < 0.24) & ((out_HW > 0.04) | (share_HW > 0.3))
         canvas.paint(box.where((share_HW < 0.5) & stride_HW), self.trousers, label)
-        trunk_HW = (share_HW >= 0.46) & (share_HW < 0.84) & (out_HW < 0.25)
+        trunk_HW = (share_HW >= 0.46) & (share_HW < 0.84) & (out_HW < 0.32)
         canvas.paint(box.where(trunk_HW), self.coat, label)
-        canvas.paint(box.where((share_HW >= 0.84) & (out_HW < 0.12)), self.skin, label)
+        canvas.paint(box.where((share_HW >= 0.84) & (out_HW < 0.15)), self.skin, label)
 
     def _paint_bicycle(self, canvas: Canvas) -> None:
         reach = self.ride / 2

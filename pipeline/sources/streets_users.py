@@ -21,14 +21,14 @@ def plan_users(rng: Rng, left: Side, right: Side) -> Iterator[Thing]:
 
 
 def _people(rng: Rng, side: Side) -> Iterator[Thing]:
-    for _ in range(rng.integers(0, 6)):
-        depth = rng.uniform(5, 32)
+    for _ in range(rng.integers(0, 5)):
+        depth = rng.uniform(4, 20)
         across = side.kerb + (side.back - side.kerb) * rng.uniform(0.1, 0.95)
         yield _person(rng, depth, across, ride=0.0)
     if rng.random() < 0.45:
         across = side.kerb - (1 if side.kerb > 0 else -1) * rng.uniform(0.5, 1.4)
         ride = 0.6 if rng.random() < 0.7 else 1.7
-        yield _person(rng, rng.uniform(5, 22), across, ride=ride)
+        yield _person(rng, rng.uniform(4, 14), across, ride=ride)
 
 
 def _person(rng: Rng, depth: float, across: float, *, ride: float) -> Person:

@@ -1,0 +1,58 @@
+# Everything a user or developer types. Each target sets up what it needs.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+DATASET ?= streets
+SOURCE ?=
+SIZE ?=
+BUDGET ?= 0.5M
+OPTIONS ?=
+
+.PHONY: help setup check format test e2e preprocess search services-up services-down clean
+
+help:  ## show this
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+setup: $(READY)  ## make the environment in .venv, once
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+check: $(READY)  ## format, lint, types, layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY)  ## rewrite the code in the project's format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+test: $(READY)  ## unit and integration tests, under 5 minutes on 2 cores
+	$(BIN)/pytest tests/unit tests/integration
+
+e2e: $(READY)  ## the commands as a user types them
+	$(BIN)/pytest tests/e2e
+
+preprocess: $(READY)  ## labelled images into shards: DATASET=camvid SOURCE=DIR [SIZE=120x160]
+	$(BIN)/python -m pipeline.preprocess --dataset $(DATASET) \
+	  $(if $(SOURCE),--source $(SOURCE)) $(if $(SIZE),--image-size $(SIZE)) $(OPTIONS)
+
+search: $(READY)  ## the front within BUDGET=0.5M on DATASET=streets
+	$(BIN)/python -m pipeline.search --budget $(BUDGET) --dataset $(DATASET) $(OPTIONS)
+
+services-up: $(READY)  ## start the local S3 and MLflow
+	$(BIN)/python -m pipeline.services up
+
+services-down: $(READY)  ## stop them; their data stays
+	$(BIN)/python -m pipeline.services down
+
+clean:  ## remove the environment and caches; data and studies in .cgnet stay
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

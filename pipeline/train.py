@@ -1,0 +1,102 @@
+"""`python -m pipeline.train`: one architecture, trained by the workers a search would use."""
+
+import math
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.cli import run_command
+from pipeline.core.architecture import Architecture
+from pipeline.core.config import TrainConfig, TrialSpec
+from pipeline.core.cost import count_parameters
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """Train one CGNet variant; the defaults are the paper's M3N21."""
+
+    dataset: str = "streets"
+    """Name of a data set in the store, or the URI of one; streets is made if it is not there."""
+    num_blocks_2: int = 3
+    """Blocks of stage 2 (M), the downsampling one included."""
+    num_blocks_3: int = 21
+    """Blocks of stage 3 (N), the downsampling one included."""
+    widths: tuple[int, int, int] = (32, 64, 128)
+    """Channels of the three stages."""
+    dilations_2: tuple[int, ...] = (2,)
+    """Dilations of stage 2, repeated over its blocks."""
+    dilations_3: tuple[int, ...] = (4,)
+    """Dilations of stage 3, repeated over its blocks."""
+    reduction_2: int = 8
+    """Reduction of the global context in stage 2."""
+    reduction_3: int = 16
+    """Reduction of the global context in stage 3."""
+    epochs: int = 8
+    """Passes over the train split."""
+    batch_size: int = 8
+    """Pictures in a step, all workers together."""
+    workers: int = 1
+    """DDP workers that share the training."""
+    seed: int = 0
+    """Of initial weights, order and augmentation."""
+    store: str = "s3://cgnet"
+    """Where data sets and trainings are kept: s3://bucket[/prefix] or a folder."""
+    state_dir: Path = Path(".cgnet")
+    """Folder of this machine's own services and logs."""
+
+
+def train(options: TrainOptions) -> int:
+    """Train; print each epoch and where the weights are. The same command goes on after a kill."""
+    training = TrainConfig(epochs=options.epochs, batch_size=options.batch_size)
+    Architecture(  # a wrong word is told before anything heavy is imported or started
+        **{name: getattr(options, name) for name in _CHOICES}
+    )
+    from pipeline.runtime import environment
+
+    environment.configure(options.state_dir)
+    from pipeline.learning.checkpoint import WEIGHTS_FILE
+    from pipeline.runtime import cluster, console, datasets
+    from pipeline.runtime.groups import train_one
+
+    console.log_to_file(options.state_dir / "logs" / "train.log")
+    datasets.reach(options.store, options.state_dir)
+    data, info = datasets.open_or_make(options.dataset, options.store, options.state_dir)
+    datasets.check_batches(info, options.batch_size, options.workers)
+    architecture = Architecture(
+        num_classes=info.classes.num_classes,
+        **{name: getattr(options, name) for name in _CHOICES},
+    )
+    spec = TrialSpec(architecture, data, training, options.seed)
+    uri = f"{options.store.rstrip('/')}/trainings/{info.name}-{spec.id}"
+    console.say(f"{architecture.label}: {count_parameters(architecture):,} parameters")
+    cluster.connect()
+    for result in train_one(spec, options.workers, uri):
+        sys.stdout.write(
+            f"epoch {result.epoch}/{result.epochs}  loss {result.train_loss:.4f}  "
+            f"mIoU {result.mean_iou * 100:.2f} %  {result.train_s:.1f} s + {result.val_s:.1f} s\n"
+        )
+        sys.stdout.flush()
+    for name, iou in zip(info.classes.names, result.class_iou, strict=True):
+        sys.stdout.write(f"  {name:<12} {'-' if math.isnan(iou) else f'{iou * 100:5.1f}'}\n")
+    sys.stdout.write(f"weights: {uri}/{WEIGHTS_FILE}\n")
+    return 0
+
+
+_CHOICES = (
+    "num_blocks_2",
+    "num_blocks_3",
+    "widths",
+    "dilations_2",
+    "dilations_3",
+    "reduction_2",
+    "reduction_3",
+)
+
+
+def main() -> int:
+    """Run the command."""
+    return run_command("train", TrainOptions, train)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
