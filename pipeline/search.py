@@ -48,12 +48,13 @@ def search(options: SearchOptions) -> int:
 
     budget = parse_count(options.budget)
     space = load_space(options.space)
-    training = TrainConfig(epochs=options.epochs, batch_size=options.batch_size)
-    for flag in ("trials", "workers_per_trial"):
-        if getattr(options, flag) < 1:
-            raise UsageError(
-                f"--{flag.replace('_', '-')} must be at least 1, got {getattr(options, flag)}"
-            )
+    training = TrainConfig(
+        epochs=options.epochs,
+        batch_size=options.batch_size,
+        num_workers=options.workers_per_trial,
+    )
+    if options.trials < 1:
+        raise UsageError(f"--trials must be at least 1, got {options.trials}")
     space.pool(num_classes=1).within(budget)  # a sieve: no data set has fewer classes
 
     # Torch, Ray and MLflow only now, when the words are known to be right.
@@ -66,7 +67,7 @@ def search(options: SearchOptions) -> int:
 
     datasets.reach(options.store, options.state_dir)
     data, info = datasets.open_or_make(options.dataset, options.store, options.state_dir)
-    datasets.check_batches(info, options.batch_size, options.workers_per_trial)
+    datasets.check_batches(info, training)
     pool = space.pool(info.classes.num_classes).within(budget)
     name = options.name or f"{info.name}-{space.name}-{format_count(budget)}"
     settings = {
@@ -89,7 +90,6 @@ def search(options: SearchOptions) -> int:
             training=training,
             seed=options.seed,
             num_trials=options.trials,
-            workers_per_trial=options.workers_per_trial,
             studies_uri=f"{options.store.rstrip('/')}/studies",
             state_dir=options.state_dir,
         )

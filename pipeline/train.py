@@ -47,7 +47,9 @@ class TrainOptions:
 
 def train(options: TrainOptions) -> int:
     """Train; print each epoch and where the weights are. The same command goes on after a kill."""
-    training = TrainConfig(epochs=options.epochs, batch_size=options.batch_size)
+    training = TrainConfig(
+        epochs=options.epochs, batch_size=options.batch_size, num_workers=options.workers
+    )
     Architecture(  # a wrong word is told before anything heavy is imported or started
         **{name: getattr(options, name) for name in _CHOICES}
     )
@@ -61,7 +63,7 @@ def train(options: TrainOptions) -> int:
     console.log_to_file(options.state_dir / "logs" / "train.log")
     datasets.reach(options.store, options.state_dir)
     data, info = datasets.open_or_make(options.dataset, options.store, options.state_dir)
-    datasets.check_batches(info, options.batch_size, options.workers)
+    datasets.check_batches(info, training)
     architecture = Architecture(
         num_classes=info.classes.num_classes,
         **{name: getattr(options, name) for name in _CHOICES},
@@ -70,7 +72,7 @@ def train(options: TrainOptions) -> int:
     uri = f"{options.store.rstrip('/')}/trainings/{info.name}-{spec.id}"
     console.say(f"{architecture.label}: {count_parameters(architecture):,} parameters")
     cluster.connect()
-    for result in train_one(spec, options.workers, uri):
+    for result in train_one(spec, uri):
         sys.stdout.write(
             f"epoch {result.epoch}/{result.epochs}  loss {result.train_loss:.4f}  "
             f"mIoU {result.mean_iou * 100:.2f} %  {result.train_s:.1f} s + {result.val_s:.1f} s\n"

@@ -27,6 +27,8 @@ class TrainConfig:
         learning_rate: of Adam at the first step; it falls as (1 - step/steps)^0.9.
         weight_decay: L2, on every parameter.
         scale_range: least and greatest random enlargement of a training picture.
+        num_workers: processes that share a step; each has its own batch norm statistics, so their
+            number changes the curve.
     """
 
     epochs: int = 10
@@ -34,13 +36,13 @@ class TrainConfig:
     learning_rate: float = 1e-3
     weight_decay: float = 5e-4
     scale_range: tuple[float, float] = (0.5, 2.0)
+    num_workers: int = 1
 
     def __post_init__(self) -> None:
         """Refuse a training that could not make a step."""
-        for name in ("epochs", "batch_size"):
+        for name in ("epochs", "batch_size", "num_workers"):
             if getattr(self, name) < 1:
-                flag = name.replace("_", "-")
-                raise UsageError(f"--{flag} must be at least 1, got {getattr(self, name)}")
+                raise UsageError(f"{name} must be at least 1, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from pipeline.core.config import DataConfig
+from pipeline.core.config import DataConfig, TrainConfig
 from pipeline.core.errors import UsageError
 from pipeline.core.manifest import DATASET_FILE, DatasetInfo
 from pipeline.core.partition import training_batches
@@ -78,14 +78,19 @@ def open_or_make(dataset: str, store: str, state_dir: Path) -> tuple[DataConfig,
     return DataConfig(uri, info.fingerprint), info
 
 
-def check_batches(info: DatasetInfo, batch_size: int, num_workers: int) -> None:
+def check_batches(info: DatasetInfo, training: TrainConfig) -> None:
     """Make sure that samples, batch and workers go together before anything is started.
 
     Raises:
         UsageError: too few samples for a batch, or a batch that the workers cannot share.
     """
-    num_samples = info.num_samples["train"]
-    training_batches(num_samples, batch_size=batch_size, seed=0, epoch=0, world_size=num_workers)
+    training_batches(
+        info.num_samples["train"],
+        batch_size=training.batch_size,
+        seed=0,
+        epoch=0,
+        world_size=training.num_workers,
+    )
 
 
 def _unknown(dataset: str, store: str) -> str:

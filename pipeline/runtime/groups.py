@@ -74,20 +74,19 @@ def training_groups(num_groups: int, num_workers: int, store: str) -> Iterator[A
             thread.join(timeout=15)
 
 
-def train_one(spec: TrialSpec, num_workers: int, uri: str) -> Iterator[EpochResult]:
+def train_one(spec: TrialSpec, uri: str) -> Iterator[EpochResult]:
     """Train one network in a group of its own; yield its epochs, those before a restart included.
 
     Args:
         spec: the training.
-        num_workers: DDP ranks.
         uri: folder of its checkpoints and weights.
 
     Raises:
         TrialFailed: it ended without a result; says why.
     """
-    num_slots(num_workers)  # raises when the cluster is too small
+    num_slots(spec.training.num_workers)  # raises when the cluster is too small
     job = Job(spec.id, spec.to_json(), uri)
-    with training_groups(1, num_workers, uri) as broker:
+    with training_groups(1, spec.training.num_workers, uri) as broker:
         ray.get(broker.submit.remote(job))
         ends = False
         while not ends:

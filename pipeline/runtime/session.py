@@ -28,7 +28,6 @@ class SearchPlan:
     training: TrainConfig
     seed: int
     num_trials: int
-    workers_per_trial: int
     studies_uri: str  # one folder a study, in it one a trial
     state_dir: Path
 
@@ -92,14 +91,14 @@ def _start_mlflow(state_dir: Path) -> None:
 
 
 def _train(plan: SearchPlan, study: Study, tracker: StudyTracker, missing: int) -> None:
-    slots = min(cluster.num_slots(plan.workers_per_trial), missing)
+    slots = min(cluster.num_slots(plan.training.num_workers), missing)
     say(
-        f"{slots} trials at once, {plan.workers_per_trial} workers each; watch at {tracker.address}"
+        f"{slots} trials at once, {plan.training.num_workers} workers each; watch at {tracker.address}"
     )
     console = SearchConsole(study.trials(), plan.num_trials, study.budget, time.monotonic)
     with (
         console,
-        training_groups(slots, plan.workers_per_trial, plan.studies_uri) as broker,
+        training_groups(slots, plan.training.num_workers, plan.studies_uri) as broker,
     ):
         run_trials(
             study,

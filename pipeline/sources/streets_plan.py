@@ -24,7 +24,7 @@ def plan_scene(rng: Rng) -> Scene:
     """Return a scene; the same generator state gives the same scene."""
     sky = _SKIES[rng.integers(len(_SKIES))]
     view = View(
-        focal=rng.uniform(0.8, 1.05),
+        focal=rng.uniform(1.15, 1.5),
         vanish_x=rng.uniform(0.25, 0.75),
         vanish_y=rng.uniform(0.42, 0.56),
         eye=rng.uniform(1.3, 1.8),
@@ -47,7 +47,7 @@ def plan_scene(rng: Rng) -> Scene:
 
 def _sides(rng: Rng) -> tuple[Side, Side]:
     """Put the camera in one of two lanes; which lane is the near one varies."""
-    near, far = rng.uniform(1.6, 4.0), rng.uniform(4.0, 8.0)
+    near, far = rng.uniform(1.6, 3.4), rng.uniform(3.6, 6.5)
     left, right = (near, far) if rng.random() < 0.6 else (far, near)
     return _side(rng, -left), _side(rng, right)
 

@@ -24,7 +24,7 @@ Rng = np.random.Generator
 
 _FAR = 70.0
 _BACKDROP = 95.0
-_SKY_COLOURED = 0.18
+_SKY_COLOURED = 0.25
 
 
 def plan_roadside(rng: Rng, left: Side, right: Side, horizon: Colour) -> Iterator[Thing]:
@@ -40,7 +40,7 @@ def _wall_colour(rng: Rng, horizon: Colour) -> Colour:
 
 
 def _windows(rng: Rng, horizon: Colour) -> Windows | None:
-    if rng.random() < 0.25:
+    if rng.random() < 0.4:
         return None
     panes = ((52, 56, 62), (84, 92, 102), scaled(horizon, 0.85))
     return Windows(
@@ -56,8 +56,8 @@ def _windows(rng: Rng, horizon: Colour) -> Windows | None:
 
 def _backdrop(rng: Rng, horizon: Colour) -> Iterator[Thing]:
     """Close the street's far end with houses, trees and stretches of open sky."""
-    left = -90.0
-    while left < 90.0:
+    left = -70.0
+    while left < 70.0:
         right = left + rng.uniform(6, 26)
         depth = _BACKDROP + rng.uniform(0, 10)
         draw = rng.random()
@@ -120,7 +120,7 @@ def _fence(rng: Rng, near: float, far: float, across: float) -> Iterator[Thing]:
     label = CamVidClass.TREE if hedge else CamVidClass.FENCE
     colour = foliage(rng, evergreen=True) if hedge else material(rng)
     gap = 0.0 if hedge or rng.random() < 0.5 else rng.uniform(0.3, 0.5)
-    height = rng.uniform(0.9, 1.9)
+    height = rng.uniform(0.9, 2.4)
     while near < far:
         stop = min(near + max(2.0, near / 5), far)
         yield Fence(near, stop, across, height, colour, gap, label)
@@ -137,7 +137,7 @@ def _tree(rng: Rng, depth: float, across: float) -> Tree:
     return Tree(
         depth=depth,
         across=across,
-        trunk_width=rng.uniform(0.18, 0.4),
+        trunk_width=rng.uniform(0.2, 0.5),
         trunk_height=height,
         bark=post_colour(rng),
         leaves=foliage(rng),
@@ -150,8 +150,8 @@ def _furniture(rng: Rng, side: Side) -> Iterator[Thing]:
     """Place posts, signs, street trees, railings and bins on the pavement."""
     sign = 1 if side.kerb > 0 else -1
     edge = side.kerb + sign * 0.4
-    spacing = rng.uniform(7, 14)
-    for depth in np.arange(rng.uniform(3, 10), 50, spacing):
+    spacing = rng.uniform(5, 11)
+    for depth in np.arange(rng.uniform(5, 9), 40, spacing):
         draw = rng.random()
         place = float(depth) + rng.uniform(-1.5, 1.5)
         if draw < 0.35:
@@ -175,7 +175,7 @@ def _furniture(rng: Rng, side: Side) -> Iterator[Thing]:
 
 def _lamp(rng: Rng, depth: float, across: float, towards_road: int) -> Pole:
     arm = towards_road * rng.uniform(0.8, 1.8) if rng.random() < 0.7 else 0.0
-    width, height = rng.uniform(0.18, 0.36), rng.uniform(4, 8)
+    width, height = rng.uniform(0.2, 0.42), rng.uniform(4, 8)
     return Pole(depth, across, width, height, post_colour(rng), arm)
 
 
@@ -190,4 +190,4 @@ def _signpost(rng: Rng, depth: float, across: float) -> Pole:
         mark=material(rng),
     )
     height = plate.high + (rng.uniform(0, 3) if rng.random() < 0.4 else 0.0)
-    return Pole(depth, across, rng.uniform(0.14, 0.3), height, post_colour(rng), plate=plate)
+    return Pole(depth, across, rng.uniform(0.16, 0.34), height, post_colour(rng), plate=plate)

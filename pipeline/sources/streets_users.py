@@ -22,13 +22,13 @@ def plan_users(rng: Rng, left: Side, right: Side) -> Iterator[Thing]:
 
 def _people(rng: Rng, side: Side) -> Iterator[Thing]:
     for _ in range(rng.integers(0, 5)):
-        depth = rng.uniform(4, 20)
+        depth = rng.uniform(5, 20)
         across = side.kerb + (side.back - side.kerb) * rng.uniform(0.1, 0.95)
         yield _person(rng, depth, across, ride=0.0)
     if rng.random() < 0.45:
         across = side.kerb - (1 if side.kerb > 0 else -1) * rng.uniform(0.5, 1.4)
         ride = 0.6 if rng.random() < 0.7 else 1.7
-        yield _person(rng, rng.uniform(4, 14), across, ride=ride)
+        yield _person(rng, rng.uniform(5, 15), across, ride=ride)
 
 
 def _person(rng: Rng, depth: float, across: float, *, ride: float) -> Person:
@@ -61,16 +61,21 @@ def _traffic(rng: Rng, left: Side, right: Side) -> Iterator[Thing]:
 
 
 def _vehicle(rng: Rng, depth: float, across: float) -> Vehicle:
-    is_van = rng.random() < 0.22
+    is_van = rng.random() < 0.3
     is_bus = is_van and rng.random() < 0.35
+    body = material(rng)
+    # The side of a delivery van is a blank wall.
+    is_blank = is_van and not is_bus and rng.random() < 0.6
     return Vehicle(
         depth=depth,
         across=across,
         length=rng.uniform(9, 11) if is_bus else rng.uniform(3.7, 4.8),
         width=2.4 if is_bus else rng.uniform(1.65, 1.9),
         height=rng.uniform(2.9, 4.2) if is_bus else rng.uniform(1.9, 2.5) if is_van else 1.45,
-        body=material(rng),
-        glass=varied(rng, ((40, 44, 50), (92, 100, 110))[rng.integers(2)], 12),
+        body=body,
+        glass=body
+        if is_blank
+        else varied(rng, ((40, 44, 50), (92, 100, 110))[rng.integers(2)], 12),
         lamps=(170, 40, 36) if rng.random() < 0.5 else (226, 224, 210),
         belt=rng.uniform(0.5, 0.75) if is_van else rng.uniform(0.55, 0.65),
         bonnet=0.0 if is_van else 0.2,
