@@ -9,7 +9,6 @@ from typing import Any
 import mlflow
 import numpy as np
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
-from numpy.typing import NDArray
 
 from pipeline.learning.segmenter import Segmenter
 
@@ -22,12 +21,12 @@ class ServedModel(PythonModel):
         weights = Path(context.artifacts["weights"]).read_bytes()
         self._segmenter = Segmenter.from_bytes(weights)
 
-    def predict(  # type: ignore[no-untyped-def]  # MLflow rejects arrays as a hint
+    def predict(
         self,
         context: PythonModelContext,
-        model_input,
+        model_input: np.ndarray,  # type: ignore[type-arg]  # MLflow knows only the plain hint
         params: dict[str, Any] | None = None,
-    ) -> NDArray[np.uint8]:
+    ) -> np.ndarray:  # type: ignore[type-arg]
         """Return the class id of every pixel."""
         return self._segmenter.label(np.asarray(model_input, dtype=np.uint8))
 

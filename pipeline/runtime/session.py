@@ -92,9 +92,8 @@ def _start_mlflow(state_dir: Path) -> None:
 
 def _train(plan: SearchPlan, study: Study, tracker: StudyTracker, missing: int) -> None:
     slots = min(cluster.num_slots(plan.training.num_workers), missing)
-    say(
-        f"{slots} trials at once, {plan.training.num_workers} workers each; watch at {tracker.address}"
-    )
+    workers = plan.training.num_workers
+    say(f"{slots} trials at once, {workers} workers each; watch at {tracker.address}")
     console = SearchConsole(study.trials(), plan.num_trials, study.budget, time.monotonic)
     with (
         console,

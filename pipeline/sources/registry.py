@@ -6,7 +6,7 @@ from pathlib import Path
 from pipeline.core.errors import UsageError
 from pipeline.sources.camvid import CamVid
 from pipeline.sources.source import Source
-from pipeline.sources.streets import Streets
+from pipeline.sources.streets.source import Streets
 
 
 def _open_streets(root: Path | None) -> Source:

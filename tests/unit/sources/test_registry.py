@@ -8,7 +8,7 @@ import pytest
 from pipeline.core.errors import UsageError
 from pipeline.sources.camvid import CamVid
 from pipeline.sources.registry import SOURCES, open_source
-from pipeline.sources.streets import Streets
+from pipeline.sources.streets.source import Streets
 
 
 def test_each_name_opens_its_source(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.core.errors import DataError
 from pipeline.sources.source import LabelledImage
-from pipeline.sources.streets import Streets
+from pipeline.sources.streets.source import Streets
 
 # Change these only together with GENERATOR_VERSION.
 GOLDEN = {

@@ -3,11 +3,11 @@
 import numpy as np
 
 from pipeline.sources.camvid import CamVidClass
-from pipeline.sources.streets_canvas import Colour
-from pipeline.sources.streets_colours import material
-from pipeline.sources.streets_roadside import plan_roadside
-from pipeline.sources.streets_scene import Ground, Light, Scene, Side, Sky, View
-from pipeline.sources.streets_users import plan_users
+from pipeline.sources.streets.canvas import Colour
+from pipeline.sources.streets.colours import material
+from pipeline.sources.streets.roadside import plan_roadside
+from pipeline.sources.streets.scene import Ground, Light, Scene, Side, Sky, View
+from pipeline.sources.streets.users import plan_users
 
 Rng = np.random.Generator
 

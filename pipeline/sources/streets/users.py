@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from pipeline.sources.streets_colours import material, varied
-from pipeline.sources.streets_scene import Side
-from pipeline.sources.streets_things import Thing
-from pipeline.sources.streets_traffic import CrossingVehicle, Person, Vehicle
+from pipeline.sources.streets.colours import material, varied
+from pipeline.sources.streets.scene import Side
+from pipeline.sources.streets.things import Thing
+from pipeline.sources.streets.traffic import CrossingVehicle, Person, Vehicle
 
 Rng = np.random.Generator
 

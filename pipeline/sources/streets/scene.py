@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.sources.camvid import CamVidClass
 from pipeline.sources.source import LabelledImage
-from pipeline.sources.streets_canvas import (
+from pipeline.sources.streets.canvas import (
     Camera,
     Canvas,
     Colour,
@@ -20,7 +20,7 @@ from pipeline.sources.streets_canvas import (
     per_channel,
     smooth_noise,
 )
-from pipeline.sources.streets_things import Thing, scaled
+from pipeline.sources.streets.things import Thing, scaled
 
 _VOID_CELLS = 8
 

@@ -14,8 +14,8 @@ from pipeline.core.errors import DataError
 from pipeline.core.manifest import ClassTable
 from pipeline.sources.camvid import CAMVID_CLASSES
 from pipeline.sources.source import LabelledImage
-from pipeline.sources.streets_plan import plan_scene
-from pipeline.sources.streets_scene import render
+from pipeline.sources.streets.plan import plan_scene
+from pipeline.sources.streets.scene import render
 
 # Raise it with every change that alters a sample.
 GENERATOR_VERSION = 1

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from pipeline.sources.camvid import CamVidClass
-from pipeline.sources.streets_canvas import Colour
-from pipeline.sources.streets_colours import foliage, material, post_colour, varied
-from pipeline.sources.streets_scene import Side
-from pipeline.sources.streets_things import (
+from pipeline.sources.streets.canvas import Colour
+from pipeline.sources.streets.colours import foliage, material, post_colour, varied
+from pipeline.sources.streets.scene import Side
+from pipeline.sources.streets.things import (
     Fence,
     House,
     Panel,

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.sources.camvid import CamVidClass
-from pipeline.sources.streets_canvas import Canvas, Colour, Floats, Mask, Patch
-from pipeline.sources.streets_things import scaled
+from pipeline.sources.streets.canvas import Canvas, Colour, Floats, Mask, Patch
+from pipeline.sources.streets.things import scaled
 
 _RUBBER: Colour = (28, 28, 30)
 _PLATE: Colour = (200, 195, 140)

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from pipeline.sources.camvid import CamVidClass
-from pipeline.sources.streets_canvas import Canvas, Colour, Floats, Mask, Patch
+from pipeline.sources.streets.canvas import Canvas, Colour, Floats, Mask, Patch
 
 
 class Thing(Protocol):

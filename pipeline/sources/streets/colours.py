@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pipeline.sources.streets_canvas import Colour
+from pipeline.sources.streets.canvas import Colour
 
 Rng = np.random.Generator
 

@@ -1,0 +1,128 @@
+"""The broker's rules, on its own event loop: who gets a job, and what a death costs."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+from pipeline.core.config import EpochResult
+from pipeline.runtime import broker as broker_module
+from pipeline.runtime.broker import MAX_ATTEMPTS, Assignment, Broker, Event, Job
+
+JOB = Job("a", "{}", "folder")
+
+
+def result(epoch: int, epochs: int = 2) -> EpochResult:
+    return EpochResult(epoch, epochs, 1.0, 0.5, (0.5,), 1.0, 1.0)
+
+
+def play(scene: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(asyncio.wait_for(scene, 10))
+
+
+def test_a_job_goes_to_one_group_and_its_results_come_back_in_order() -> None:
+    async def scene() -> None:
+        broker = Broker()
+        await broker.submit(JOB)
+
+        assert await broker.next_assignment(0) == Assignment(JOB)
+        assert await broker.post(0, result(1))
+        assert not await broker.post(0, result(2))
+        assert await broker.next_event("a") == Event(result=result(1))
+        assert await broker.next_event("a") == Event(result=result(2), ends=True)
+
+    play(scene())
+
+
+def test_a_group_that_came_back_is_given_its_job_again_and_no_other_group_is() -> None:
+    async def scene() -> None:
+        broker = Broker()
+        await broker.submit(JOB)
+        await broker.submit(Job("b", "{}", "folder"))
+
+        assert await broker.next_assignment(0) == Assignment(JOB)
+        assert await broker.next_assignment(0) == Assignment(JOB)
+        assert (await broker.next_assignment(1)).job == Job("b", "{}", "folder")
+
+    play(scene())
+
+
+def test_a_job_that_kills_its_group_every_time_fails_with_the_last_cause() -> None:
+    async def scene() -> None:
+        broker = Broker()
+        await broker.submit(JOB)
+        for _ in range(MAX_ATTEMPTS):
+            assert (await broker.next_assignment(0)).job == JOB
+            await broker.note_error(0, "MemoryError: no room")
+        await broker.submit(Job("b", "{}", "folder"))
+
+        assert (await broker.next_assignment(0)).job == Job("b", "{}", "folder")
+        event = await broker.next_event("a")
+        assert event.ends
+        assert event.failure == f"MemoryError: no room ({MAX_ATTEMPTS} attempts)"
+
+    play(scene())
+
+
+def test_only_the_first_failure_of_a_job_is_told() -> None:
+    async def scene() -> None:
+        broker = Broker()
+        await broker.submit(JOB)
+        await broker.next_assignment(0)
+        await broker.fail(0, "the loss is nan")
+        await broker.fail(0, "the other rank went away")
+
+        assert await broker.next_event("a") == Event(failure="the loss is nan", ends=True)
+        assert not await broker.post(0, result(1)), "the job is over"
+
+    play(scene())
+
+
+def test_a_stopped_job_ends_with_its_next_result() -> None:
+    async def scene() -> None:
+        broker = Broker()
+        await broker.submit(JOB)
+        await broker.next_assignment(0)
+        await broker.stop("a")
+
+        assert not await broker.post(0, result(1))
+        assert await broker.next_event("a") == Event(result=result(1), ends=True)
+
+    play(scene())
+
+
+def test_closing_lets_a_running_job_finish_first() -> None:
+    async def scene() -> None:
+        broker = Broker()
+        await broker.submit(JOB)
+        await broker.next_assignment(0)
+        await broker.close()
+
+        assert await broker.post(0, result(1))
+        assert not await broker.post(0, result(2))
+        assert await broker.next_assignment(0) == Assignment(close=True)
+
+    play(scene())
+
+
+def test_an_idle_group_is_told_so_after_a_while(monkeypatch: Any) -> None:
+    monkeypatch.setattr(broker_module, "_PATIENCE_S", 0.01)
+
+    async def scene() -> None:
+        assert await Broker().next_assignment(0) == Assignment()
+
+    play(scene())
+
+
+def test_when_no_group_is_left_every_job_fails_now_and_later() -> None:
+    async def scene() -> None:
+        broker = Broker()
+        await broker.submit(JOB)
+        await broker.submit(Job("b", "{}", "folder"))
+        await broker.next_assignment(0)
+        await broker.break_off("no workers")
+        await broker.submit(Job("c", "{}", "folder"))
+
+        for job in "abc":
+            assert await broker.next_event(job) == Event(failure="no workers", ends=True)
+
+    play(scene())

@@ -1,0 +1,163 @@
+"""The study and its gate: nothing over budget, nothing twice, nothing forgotten."""
+
+import math
+from pathlib import Path
+
+import optuna
+import pytest
+
+from pipeline.core.architecture import Architecture
+from pipeline.core.config import EpochResult
+from pipeline.core.errors import UsageError
+from pipeline.core.space import Pool, load_space
+from pipeline.runtime.proposals import NUM_START, start_rows
+from pipeline.runtime.study import (
+    State,
+    Study,
+    TrialRecord,
+    front,
+    front_hypervolume,
+    study_storage,
+)
+
+BUDGET = 500_000
+SETTINGS = {"budget": BUDGET, "epochs": 2, "space": "cgnet"}
+
+
+def pool(space: str = "cgnet", budget: int = BUDGET) -> Pool:
+    return load_space(space).pool(11).within(budget)
+
+
+def in_memory() -> optuna.storages.BaseStorage:
+    return optuna.storages.InMemoryStorage()
+
+
+def result(epoch: int, mean_iou: float) -> EpochResult:
+    return EpochResult(epoch, 2, 1.0, mean_iou, (mean_iou, math.nan), 1.0, 1.0)
+
+
+def finish(study: Study, trial: TrialRecord, mean_iou: float) -> TrialRecord:
+    for epoch in (1, 2):
+        study.add_result(trial.number, result(epoch, mean_iou), reached_ms=epoch)
+    study.complete(study.trial(trial.number))
+    return study.trial(trial.number)
+
+
+def invented_iou(architecture: Architecture) -> float:
+    """A landscape to climb: depth helps, and dilation 4 in stage 3 does."""
+    return 0.3 + 0.01 * architecture.num_blocks_3 + 0.05 * (architecture.dilations_3 == (4,))
+
+
+def test_no_proposal_is_over_budget_or_repeats_another() -> None:
+    study = Study(in_memory(), "s", pool(), SETTINGS, seed=1)
+    seen = set()
+    for _ in range(40):
+        trial = study.propose()
+        assert trial is not None
+        assert trial.num_params <= BUDGET
+        assert trial.architecture.id not in seen
+        seen.add(trial.architecture.id)
+        finish(study, trial, invented_iou(trial.architecture))
+
+
+def test_the_gate_holds_while_trials_run_and_after_failures() -> None:
+    study = Study(in_memory(), "s", pool("smoke"), SETTINGS, seed=0)
+    running = [study.propose() for _ in range(3)]
+    failing = study.propose()
+    assert failing is not None
+    study.fail(failing.number, "no luck")
+    later = [study.propose() for _ in range(4)]
+
+    ids = {t.architecture.id for t in (*running, failing, *later) if t}
+    assert len(ids) == 8
+
+
+def test_a_used_up_space_ends_the_search() -> None:
+    study = Study(in_memory(), "s", pool("smoke"), SETTINGS, seed=0)
+    trials = [study.propose() for _ in range(8)]
+
+    assert None not in trials
+    assert study.propose() is None
+
+
+def test_a_study_starts_with_the_papers_network_and_the_smallest() -> None:
+    everything = pool()
+    first, second, *others = start_rows(everything, NUM_START, seed=3)
+
+    assert everything.architecture(first).id == Architecture(num_classes=11).id
+    assert second == 0
+    sizes = [everything.num_params[row] for row in others]
+    assert sizes == sorted(sizes, reverse=True), "spread over the sizes, largest share first"
+    assert len({first, second, *others}) == NUM_START
+
+
+def test_a_study_without_room_for_the_papers_network_starts_with_the_smallest() -> None:
+    assert start_rows(pool(budget=300_000), NUM_START, seed=3)[0] == 0
+
+
+def test_a_reopened_study_has_everything(tmp_path: Path) -> None:
+    with study_storage(tmp_path, "s") as storage:
+        study = Study(storage, "s", pool(), SETTINGS, seed=0)
+        done, failed, running = (study.propose() for _ in range(3))
+        assert done
+        assert failed
+        assert running
+        finish(study, done, 0.5)
+        study.fail(failed.number, "the loss is nan")
+        study.add_result(running.number, result(1, 0.25), reached_ms=7)
+        before = study.trials()
+    with study_storage(tmp_path, "s") as storage:
+        after = Study(storage, "s", pool(), SETTINGS, seed=0).trials()
+
+    assert repr(before) == repr(after)  # as text: nan is not equal to itself
+    assert [t.state for t in after] == [State.COMPLETE, State.FAILED, State.RUNNING]
+    assert after[1].failure == "the loss is nan"
+    assert after[2].results[0].mean_iou == 0.25
+    assert math.isnan(after[2].results[0].class_iou[1])
+
+
+def test_a_result_that_comes_again_is_not_kept_twice() -> None:
+    study = Study(in_memory(), "s", pool(), SETTINGS, seed=0)
+    trial = study.propose()
+    assert trial is not None
+
+    assert study.add_result(trial.number, result(1, 0.5), reached_ms=1)
+    assert not study.add_result(trial.number, result(1, 0.5), reached_ms=2)
+    assert study.trial(trial.number).reached_ms == (1,)
+
+
+def test_other_settings_under_the_same_name_are_refused_with_the_difference(
+    tmp_path: Path,
+) -> None:
+    with study_storage(tmp_path, "s") as storage:
+        Study(storage, "s", pool(), SETTINGS, seed=0)
+        with pytest.raises(UsageError, match="epochs 2, now 3: use the same, or another --name"):
+            Study(storage, "s", pool(), SETTINGS | {"epochs": 3}, seed=0)
+
+
+def test_a_study_is_open_in_one_process_at_a_time(tmp_path: Path) -> None:
+    with (
+        study_storage(tmp_path, "s"),
+        pytest.raises(UsageError, match="another process"),
+        study_storage(tmp_path, "s"),
+    ):
+        pass
+
+
+def test_the_front_holds_complete_trials_only() -> None:
+    def trial(number: int, num_params: int, mean_iou: float, state: State) -> TrialRecord:
+        results = (result(2, mean_iou),)
+        return TrialRecord(number, Architecture(11), num_params, state, results)
+
+    trials = [
+        trial(0, 400, 0.6, State.COMPLETE),
+        trial(1, 300, 0.4, State.COMPLETE),
+        trial(2, 350, 0.3, State.COMPLETE),
+        trial(3, 100, 0.9, State.RUNNING),
+        trial(4, 100, 0.9, State.FAILED),
+    ]
+
+    assert [t.number for t in front(trials)] == [1, 0]
+    beyond = 1001 / 1000
+    area = (beyond - 0.3) * 0.4 + (beyond - 0.4) * (0.6 - 0.4)
+    assert front_hypervolume(trials, 1000) == pytest.approx(area)
