@@ -8,19 +8,14 @@ Rng = np.random.Generator
 
 # Walls, fences, vehicles, signs and clothes all draw from here.
 _MATERIALS: tuple[Colour, ...] = (
-    (138, 94, 80),
-    (104, 74, 66),
-    (186, 168, 140),
+    (132, 84, 70),
+    (188, 168, 134),
     (214, 212, 206),
-    (170, 172, 176),
-    (130, 130, 128),
-    (86, 90, 98),
-    (46, 46, 52),
-    (204, 194, 166),
-    (72, 88, 122),
-    (72, 94, 76),
-    (132, 58, 52),
-    (176, 156, 96),
+    (150, 152, 154),
+    (84, 90, 100),
+    (48, 48, 54),
+    (76, 92, 122),
+    (136, 58, 52),
 )
 # Summer greens, an autumn brown that is a brick's, and the grey of bare twigs.
 _LEAVES: tuple[Colour, ...] = (
@@ -35,7 +30,7 @@ _POSTS: tuple[Colour, ...] = ((58, 54, 50), (96, 92, 88), (128, 126, 122))
 
 def material(rng: Rng) -> Colour:
     """Return the colour of a wall, a car, a fence, a sign or a coat: they are the same."""
-    return varied(rng, _MATERIALS[rng.integers(len(_MATERIALS))], 14)
+    return varied(rng, _MATERIALS[rng.integers(len(_MATERIALS))], 9)
 
 
 def foliage(rng: Rng, *, evergreen: bool = False) -> Colour:

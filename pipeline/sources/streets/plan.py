@@ -26,7 +26,7 @@ def plan_scene(rng: Rng) -> Scene:
     view = View(
         focal=rng.uniform(1.15, 1.5),
         vanish_x=rng.uniform(0.25, 0.75),
-        vanish_y=rng.uniform(0.42, 0.56),
+        vanish_y=rng.uniform(0.44, 0.56),
         eye=rng.uniform(1.3, 1.8),
     )
     left, right = _sides(rng)
@@ -62,7 +62,7 @@ def _side(rng: Rng, kerb: float) -> Side:
         turning = (start, start + rng.uniform(5, 9))
     return Side(
         kerb=kerb,
-        back=kerb + sign * rng.uniform(1.4, 4.5),
+        back=kerb + sign * rng.uniform(2.2, 5.0),
         verge=verge,
         verge_label=CamVidClass.TREE if is_grass else CamVidClass.PAVEMENT,
         turning=turning,
@@ -104,11 +104,11 @@ def _grey(rng: Rng, level: float) -> Colour:
 
 
 def _light(rng: Rng) -> Light:
-    level = rng.uniform(0.4, 0.75) if rng.random() < 0.3 else rng.uniform(0.85, 1.25)
-    warmth = rng.uniform(-0.12, 0.12)
+    level = rng.uniform(0.45, 0.7) if rng.random() < 0.2 else rng.uniform(0.85, 1.15)
+    warmth = rng.uniform(-0.08, 0.08)
     return Light(
         gain=(level * (1 + warmth), level, level * (1 - warmth)),
-        noise=rng.uniform(3, 9),
+        noise=rng.uniform(3, 8),
         softness=rng.uniform(0.2, 0.8),
         falloff=rng.uniform(-0.3, 0.3),
     )

@@ -97,7 +97,7 @@ def _house(rng: Rng, near: float, far: float, across: float, horizon: Colour) ->
         depth=near,
         far=far,
         across=across,
-        height=rng.uniform(4.5, 15),
+        height=rng.uniform(4.5, 14),
         gable=rng.uniform(7, 14),
         wall=_wall_colour(rng, horizon),
         roof=varied(rng, (92, 80, 78), 20),

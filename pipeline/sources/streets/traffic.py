@@ -148,7 +148,10 @@ class Person:
         for axle in axles:
             wide = 0.34 if broadside else 0.08
             wheel = canvas.disc(self.depth, axle, 0.34, wide, 0.34)
-            canvas.paint(wheel, _RUBBER, CamVidClass.BICYCLIST)
+            canvas.mark(wheel, CamVidClass.BICYCLIST)
+            out_HW, up_HW = wheel.run_HW - np.float32(axle), wheel.up_HW - np.float32(0.34)
+            tyre = wheel.where(out_HW * out_HW + up_HW * up_HW > 0.26 * 0.26)
+            canvas.paint(tyre if broadside else wheel, _RUBBER, None)
         if broadside:
             left, right = self.across - reach * 0.6, self.across + reach * 0.6
             frame = canvas.facing(self.depth, left, right, 0.5, 0.62)

@@ -21,12 +21,13 @@ def plan_users(rng: Rng, left: Side, right: Side) -> Iterator[Thing]:
 
 
 def _people(rng: Rng, side: Side) -> Iterator[Thing]:
-    for _ in range(rng.integers(0, 5)):
+    for _ in range(rng.integers(0, 6)):
         depth = rng.uniform(5, 20)
         across = side.kerb + (side.back - side.kerb) * rng.uniform(0.1, 0.95)
         yield _person(rng, depth, across, ride=0.0)
     if rng.random() < 0.45:
-        across = side.kerb - (1 if side.kerb > 0 else -1) * rng.uniform(0.5, 1.4)
+        # Clear of parked cars, which stand up to 2 m from the kerb.
+        across = side.kerb - (1 if side.kerb > 0 else -1) * rng.uniform(2.1, 2.6)
         ride = 0.6 if rng.random() < 0.7 else 1.7
         yield _person(rng, rng.uniform(5, 15), across, ride=ride)
 
@@ -38,7 +39,7 @@ def _person(rng: Rng, depth: float, across: float, *, ride: float) -> Person:
 
 
 def _parked(rng: Rng, side: Side) -> Iterator[Thing]:
-    if rng.random() < 0.5:
+    if rng.random() < 0.6:
         return
     sign = 1 if side.kerb > 0 else -1
     depth = rng.uniform(5, 16)

@@ -1,0 +1,183 @@
+"""The main job as a user types it: search, look at MLflow, kill it, go on."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from pipeline.learning.folder import read_bytes
+from pipeline.learning.segmenter import Segmenter
+from pipeline.runtime import services
+from pipeline.runtime.storage import open_folder
+from pipeline.sources.streets.source import Streets
+from tests.e2e.conftest import Shell
+
+BUDGET = "25k"
+
+
+def words(dataset: str, name: str, trials: int, epochs: int = 2) -> tuple[str, ...]:
+    return (
+        *("--budget", BUDGET, "--space", "smoke", "--dataset", dataset),
+        *("--name", name, "--trials", str(trials), "--epochs", str(epochs)),
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(shell: Shell, dataset: str) -> str:
+    """The output of a search of four trials that ran to its end."""
+    return shell.check("search", *words(dataset, "whole", trials=4))
+
+
+@pytest.fixture
+def client(shell: Shell, finished: str, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
+    """MLflow as a person sees it: with its address and the keys of S3."""
+    for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(name, raising=False)
+    before = dict(os.environ)
+    services.ensure_environment(shell.state_dir, needs_s3=True, needs_mlflow=True)
+    for name, value in os.environ.items():
+        if before.get(name) != value:
+            monkeypatch.setenv(name, value)
+    mlflow.set_tracking_uri(os.environ["MLFLOW_TRACKING_URI"])
+    return MlflowClient()
+
+
+def study_run(client: MlflowClient, dataset: str, name: str) -> Run:
+    experiment = client.get_experiment_by_name(dataset)
+    (run,) = client.search_runs([experiment.experiment_id], f"tags.`cgnet.study` = '{name}'")
+    return run
+
+
+def trial_runs(client: MlflowClient, dataset: str, name: str) -> list[Run]:
+    parent = study_run(client, dataset, name)
+    return list(
+        client.search_runs(
+            [parent.info.experiment_id],
+            f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'",
+            order_by=["metrics.num_params ASC"],
+        )
+    )
+
+
+def wait_for_line(path: Path, pattern: str, process: "subprocess.Popen[str]") -> None:
+    """Wait until the driver has said so; its output goes to a file as it must not block."""
+    deadline = time.monotonic() + 180
+    while not re.search(pattern, path.read_text()):
+        assert process.poll() is None, path.read_text()
+        assert time.monotonic() < deadline, path.read_text()
+        time.sleep(0.1)
+
+
+def test_a_search_prints_its_front_and_where_to_look(shell: Shell, finished: str) -> None:
+    assert "study whole: 4 complete" in finished
+    assert re.search(r"front of \d, hypervolume 0\.\d{3}", finished)
+    assert "models:/cgnet-streets-32x48@champion" in finished
+    picture = re.search(r"picture: +(\S+)", finished)
+    assert picture
+    assert Path(picture[1]).read_bytes().startswith(b"\x89PNG")
+    front = json.loads(Path(picture[1]).with_suffix(".json").read_text())
+    sizes = [point["num_params"] for point in front["front"]]
+    scores = [point["mean_iou"] for point in front["front"]]
+    assert sizes == sorted(sizes)
+    assert scores == sorted(scores)
+    assert max(sizes) <= 25_000
+
+
+def test_mlflow_has_a_run_for_the_study_and_one_for_each_trial(
+    client: MlflowClient, dataset: str
+) -> None:
+    parent, children = (f(client, dataset, "whole") for f in (study_run, trial_runs))
+
+    assert parent.info.status == "FINISHED"
+    assert parent.data.params["budget"] == "25000"
+    assert parent.data.metrics["front/hypervolume"] > 0
+    names = {file.path for file in client.list_artifacts(parent.info.run_id)}
+    assert {"front.png", "front.html", "front.json"} <= names
+    assert [run.info.status for run in children] == ["FINISHED"] * 4
+    for run in children:
+        history = client.get_metric_history(run.info.run_id, "val/mean_iou")
+        assert [point.step for point in history] == [1, 2]
+        assert run.data.metrics["num_params"] <= 25_000
+        assert "val/iou/Road" in run.data.metrics
+        assert run.info.run_name.endswith("k")
+
+
+def test_the_champion_loads_back_to_the_same_predictions(
+    client: MlflowClient, finished: str
+) -> None:
+    name = "cgnet-streets-32x48"
+    version = client.get_model_version_by_alias(name, "champion")
+    number = re.findall(r"^ *[\d,]+ +[\d.]+ +(\d+) +M", finished, re.MULTILINE)[-1]
+    weights = read_bytes(
+        open_folder(f"s3://cgnet/studies/whole/{int(number):05d}"), "weights.safetensors"
+    )
+    source = Streets()
+    images = np.stack([source.read("val", key).image_HWC for key in source.keys()["val"][:3]])
+    served = mlflow.pyfunc.load_model(f"models:/{name}@champion")
+
+    assert version.tags["architecture"] in finished
+    np.testing.assert_array_equal(
+        served.predict(images), Segmenter.from_bytes(weights).label(images)
+    )
+
+
+def test_the_same_command_again_trains_nothing_more(
+    shell: Shell, finished: str, dataset: str
+) -> None:
+    again = shell.check("search", *words(dataset, "whole", trials=4))
+
+    assert again == finished
+
+
+def test_other_settings_under_the_name_of_a_study_are_refused(
+    shell: Shell, finished: str, dataset: str
+) -> None:
+    done = shell.run("search", *words(dataset, "whole", trials=4, epochs=3))
+
+    assert done.returncode == 2
+    assert "epochs 2, now 3" in done.stderr
+
+
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
+def test_a_search_that_was_ended_goes_on_where_it_was(
+    shell: Shell, client: MlflowClient, dataset: str, tmp_path: Path, sign: signal.Signals
+) -> None:
+    """Finished trials stay, running ones go on, the asked number is reached, none is twice."""
+    name = f"ended-by-{sign.name.lower()}"
+    command = words(dataset, name, trials=5, epochs=4)
+    log = tmp_path / "err"
+    with log.open("w") as err:
+        process = subprocess.Popen(
+            shell.words("search", *command),
+            env=shell.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=err,
+            start_new_session=True,
+        )
+        wait_for_line(log, r"\[2/5\]", process)
+        process.send_signal(sign)
+        code = process.wait(60)
+    finished_before = set(re.findall(r"trial (\d+) complete: (.*)", log.read_text()))
+
+    assert code == (130 if sign is signal.SIGINT else -sign)
+    assert "Traceback" not in log.read_text()
+    resumed = shell.run("search", *command)
+    assert resumed.returncode == 0, resumed.stderr
+    assert f"study {name}: 5 complete" in resumed.stdout
+    finished_after = set(re.findall(r"trial (\d+) complete: (.*)", resumed.stderr))
+    assert not {n for n, _ in finished_before} & {n for n, _ in finished_after}
+    assert len(finished_before) + len(finished_after) == 5
+    runs = trial_runs(client, dataset, name)
+    assert len({run.data.tags["cgnet.id"] for run in runs}) == len(runs) == 5
+    for run in runs:
+        history = client.get_metric_history(run.info.run_id, "val/mean_iou")
+        assert [point.step for point in history] == [1, 2, 3, 4]
