@@ -11,6 +11,7 @@ DATASET ?= streets
 SOURCE ?=
 SIZE ?=
 BUDGET ?= 0.5M
+SPACE ?= cgnet_wide
 OPTIONS ?=
 
 .PHONY: help setup check format test e2e preprocess search services-up services-down clean
@@ -45,8 +46,8 @@ preprocess: $(READY)  ## labelled images into shards: DATASET=camvid SOURCE=DIR 
 	$(BIN)/python -m pipeline.preprocess --dataset $(DATASET) \
 	  $(if $(SOURCE),--source $(SOURCE)) $(if $(SIZE),--image-size $(SIZE)) $(OPTIONS)
 
-search: $(READY)  ## the front within BUDGET=0.5M on DATASET=streets
-	$(BIN)/python -m pipeline.search --budget $(BUDGET) --dataset $(DATASET) $(OPTIONS)
+search: $(READY)  ## the front within BUDGET=0.5M in SPACE=cgnet_wide on DATASET=streets
+	$(BIN)/python -m pipeline.search --budget $(BUDGET) --space $(SPACE) --dataset $(DATASET) $(OPTIONS)
 
 services-up: $(READY)  ## start the local S3 and MLflow
 	$(BIN)/python -m pipeline.services up

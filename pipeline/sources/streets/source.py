@@ -31,7 +31,7 @@ class Streets:
     seed: int = 0
     num_train: int = 384
     num_val: int = 96
-    image_size: tuple[int, int] = (96, 128)
+    image_size: tuple[int, int] = (72, 96)
 
     def __post_init__(self) -> None:
         if min(self.seed, self.num_train, self.num_val) < 0:

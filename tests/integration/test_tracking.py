@@ -1,0 +1,119 @@
+"""What MLflow holds of a study, on a real SQLite store: complete, and the same when sent twice."""
+
+import math
+from pathlib import Path
+
+import optuna
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from pipeline.core.config import EpochResult
+from pipeline.core.errors import ServiceUnavailable
+from pipeline.core.manifest import ClassTable, DatasetInfo
+from pipeline.core.space import load_space
+from pipeline.runtime.study import Study
+from pipeline.runtime.tracking import StudyTracker, check_mlflow
+
+INFO = DatasetInfo(
+    name="squares",
+    fingerprint="f",
+    classes=ClassTable(("dark", "light"), ((0, 0, 0), (255, 255, 255)), 255),
+    num_samples={"train": 8, "val": 4},
+    image_size=(32, 48),
+    mean=(0.0, 0.0, 0.0),
+    std=(1.0, 1.0, 1.0),
+    class_weights=(1.0, 1.0),
+)
+
+
+@pytest.fixture
+def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    monkeypatch.chdir(tmp_path)  # artifacts go beside the database
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    return MlflowClient(uri)
+
+
+@pytest.fixture
+def study() -> Study:
+    """One trial complete, one failed, one in the middle."""
+    pool = load_space("smoke").pool(2)
+    settings = {"budget": 30_000, "space": "smoke"}
+    study = Study(optuna.storages.InMemoryStorage(), "s", pool, settings, seed=0)
+    complete, failed, running = (study.propose() for _ in range(3))
+    assert complete
+    assert failed
+    assert running
+    for number, epochs in ((complete.number, 2), (running.number, 1)):
+        for epoch in range(1, epochs + 1):
+            result = EpochResult(epoch, 2, 1.0, 0.5, (0.5, math.nan), 1.0, 1.0)
+            study.add_result(number, result, reached_ms=1_700_000_000_000 + epoch)
+    study.complete(study.trial(complete.number))
+    study.fail(failed.number, "the loss is nan in epoch 1")
+    return study
+
+
+def runs(client: MlflowClient) -> tuple[Run, list[Run]]:
+    experiment = client.get_experiment_by_name("squares")
+    assert experiment
+    found = client.search_runs([experiment.experiment_id])
+    (parent,) = (run for run in found if "mlflow.parentRunId" not in run.data.tags)
+    children = [run for run in found if run.info.run_id != parent.info.run_id]
+    return parent, sorted(children, key=lambda run: int(run.data.tags["cgnet.trial"]))
+
+
+def test_every_trial_of_a_study_is_there(client: MlflowClient, study: Study) -> None:
+    tracker = StudyTracker(study, INFO, study.settings)
+    assert tracker.close(finished=False) == 0
+    parent, (complete, failed, running) = runs(client)
+
+    assert parent.info.run_name == "s"
+    assert parent.info.status == "KILLED"
+    assert parent.data.params["space"] == "smoke"
+    assert complete.info.status == "FINISHED"
+    assert complete.data.metrics["val/iou/dark"] == 0.5
+    assert "val/iou/light" not in complete.data.metrics, "it is nowhere in val"
+    assert failed.info.status == "FAILED"
+    assert failed.data.tags["cgnet.failure"] == "the loss is nan in epoch 1"
+    assert running.info.status == "RUNNING"
+    assert [p.step for p in client.get_metric_history(complete.info.run_id, "train/loss")] == [1, 2]
+
+
+def test_a_second_driver_adds_no_run_and_no_metric(client: MlflowClient, study: Study) -> None:
+    StudyTracker(study, INFO, study.settings).close(finished=False)
+    before = runs(client)
+    again = StudyTracker(study, INFO, study.settings)
+    again.reached(study.trial(2))
+    assert again.close(finished=True) == 0
+    parent, children = runs(client)
+
+    assert [run.info.run_id for run in children] == [run.info.run_id for run in before[1]]
+    assert parent.info.status == "FINISHED"
+    for run in children:
+        history = client.get_metric_history(run.info.run_id, "val/mean_iou")
+        assert len({point.step for point in history}) == len(history)
+
+
+def test_files_are_attached_to_the_study(client: MlflowClient, study: Study) -> None:
+    tracker = StudyTracker(study, INFO, study.settings)
+    tracker.log_files({"front.json": "{}", "front.png": b"\x89PNG"})
+    tracker.close(finished=True)
+
+    found = client.list_artifacts(runs(client)[0].info.run_id)
+    assert {file.path for file in found} == {"front.json", "front.png"}
+
+
+def test_messages_that_mlflow_refuses_are_counted(client: MlflowClient, study: Study) -> None:
+    tracker = StudyTracker(study, INFO, study.settings)
+    client.delete_run(runs(client)[0].info.run_id)
+    tracker.log_files({"front.json": "{}"})
+
+    assert tracker.close(finished=True) > 0
+
+
+def test_an_mlflow_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+
+    with pytest.raises(ServiceUnavailable, match=r"MLflow at http://127\.0\.0\.1:9 does not answer"):
+        check_mlflow()

@@ -1,0 +1,145 @@
+"""The network against what is published of it, and the sizes it takes."""
+
+from collections import Counter
+
+import pytest
+import torch
+from torch import nn
+
+from pipeline.core.architecture import Architecture
+from pipeline.learning.cgnet import CGNet
+
+TINY = Architecture(
+    num_classes=3, num_blocks_2=2, num_blocks_3=3, widths=(8, 16, 32), reduction_2=2, reduction_3=4
+)
+
+
+@pytest.fixture(scope="module")
+def m3n21() -> CGNet:
+    with torch.device("meta"):
+        return CGNet(Architecture())
+
+
+def seeded(architecture: Architecture) -> CGNet:
+    torch.manual_seed(0)
+    return CGNet(architecture)
+
+
+def size_of(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters(recurse=False))
+
+
+def test_m3n21_has_the_published_layers(m3n21: CGNet) -> None:
+    kinds = Counter(type(module) for module in m3n21.modules())
+
+    assert {kind: kinds[kind] for kind in (nn.Conv2d, nn.BatchNorm2d, nn.PReLU, nn.Linear)} == {
+        nn.Conv2d: 78,
+        nn.BatchNorm2d: 54,
+        nn.PReLU: 54,
+        nn.Linear: 48,
+    }
+
+
+@pytest.mark.parametrize(
+    ("kind", "count"),
+    [(nn.Conv2d, 431_776), (nn.Linear, 49_152), (nn.BatchNorm2d, 10_252), (nn.PReLU, 5_126)],
+)
+def test_m3n21_spends_its_parameters_as_published(
+    m3n21: CGNet, kind: type[nn.Module], count: int
+) -> None:
+    assert sum(size_of(module) for module in m3n21.modules() if isinstance(module, kind)) == count
+
+
+def test_m3n21_has_the_published_buffers(m3n21: CGNet) -> None:
+    assert sum(buffer.numel() for buffer in m3n21.buffers()) == 10_306
+
+
+def test_no_convolution_has_a_bias(m3n21: CGNet) -> None:
+    convolutions = [module for module in m3n21.modules() if isinstance(module, nn.Conv2d)]
+
+    assert [module.bias for module in convolutions] == [None] * 78
+
+
+def test_batch_norms_and_slopes_start_as_published() -> None:
+    model = CGNet(TINY)
+    norms = {m.eps for m in model.modules() if isinstance(m, nn.BatchNorm2d)}
+    slopes = {v for m in model.modules() if isinstance(m, nn.PReLU) for v in m.weight.tolist()}
+
+    assert (norms, slopes) == ({1e-3}, {0.25})
+
+
+def test_convolutions_start_with_the_spread_that_keeps_a_signals() -> None:
+    """Kaiming's normal distribution over the fan-in: 131 x 9 inputs to the opening of stage 3."""
+    torch.manual_seed(0)
+    weight = CGNet(Architecture(num_blocks_3=1)).stage_3.down.entry.conv.weight
+
+    assert weight.shape == (128, 131, 3, 3)
+    assert float(weight.std()) == pytest.approx((2 / (131 * 9)) ** 0.5, rel=0.01)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (7, 9), (33, 47), (8, 8), (1, 1)])
+def test_logits_have_the_size_of_the_picture(size: tuple[int, int]) -> None:
+    logits = seeded(TINY).eval()(torch.randn(2, 3, *size))
+
+    assert logits.shape == (2, 3, *size)
+
+
+def test_logits_have_the_size_of_a_large_odd_picture() -> None:
+    with torch.inference_mode():
+        logits = seeded(TINY).eval()(torch.randn(1, 3, 361, 479))
+
+    assert logits.shape == (1, 3, 361, 479)
+
+
+@pytest.mark.parametrize(("m", "n"), [(1, 1), (1, 2), (2, 1)])
+def test_a_stage_may_be_its_downsampling_block_alone(m: int, n: int) -> None:
+    architecture = Architecture(num_classes=5, num_blocks_2=m, num_blocks_3=n, widths=(8, 16, 32))
+
+    assert seeded(architecture)(torch.randn(2, 3, 32, 32)).shape == (2, 5, 32, 32)
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    [TINY, Architecture(num_classes=3, num_blocks_2=1, num_blocks_3=1, widths=(8, 16, 32))],
+    ids=["M2N3", "M1N1"],
+)
+def test_gradients_reach_every_parameter(architecture: Architecture) -> None:
+    model = seeded(architecture)
+    model(torch.randn(4, 3, 32, 32)).square().sum().backward()
+
+    without = [
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.grad is None or not parameter.grad.any()
+    ]
+    assert without == []
+
+
+def test_blocks_take_their_dilations_from_the_pattern_in_turn() -> None:
+    architecture = Architecture(
+        num_blocks_2=2, num_blocks_3=5, dilations_2=(3,), dilations_3=(1, 2, 4), widths=(8, 16, 32)
+    )
+    model = CGNet(architecture)
+    dilations = [
+        module.dilation[0]
+        for name, module in model.named_modules()
+        if name.endswith("context.surround")
+    ]
+
+    assert dilations == [3, 3, 1, 2, 4, 1, 2]
+
+
+def test_a_picture_is_labelled_alike_whatever_its_batch() -> None:
+    model = seeded(TINY).eval()
+    images = torch.randn(3, 3, 32, 32)
+
+    torch.testing.assert_close(model(images)[1:2], model(images[1:2]))
+
+
+@pytest.mark.parametrize("stage", ["stage_2", "stage_3"])
+def test_a_residual_block_adds_to_its_input(stage: str) -> None:
+    block = getattr(seeded(TINY), stage).blocks[0]
+    nn.init.zeros_(block.context.joint.norm.weight)
+    x = torch.randn(2, block.entry.conv.in_channels, 8, 8)
+
+    torch.testing.assert_close(block(x), x)

@@ -1,0 +1,304 @@
+"""A training: repeatable, resumable to the bit, and honest about its loss and score."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from pipeline.core.architecture import Architecture
+from pipeline.core.config import DataConfig, EpochResult, TrainConfig, TrialSpec
+from pipeline.core.errors import DataError, TrialFailed, UsageError
+from pipeline.learning.cgnet import CGNet
+from pipeline.learning.checkpoint import (
+    CHECKPOINT_FILE,
+    WEIGHTS_FILE,
+    load_checkpoint,
+    load_weights,
+)
+from pipeline.learning.folder import Folder
+from pipeline.learning.loop import LocalContext, evaluate, poly_rate, train, weighted_loss
+from pipeline.learning.metrics import mean_iou
+
+EPOCHS = 3
+SPEC = TrialSpec(
+    architecture=Architecture(num_classes=3, num_blocks_2=2, num_blocks_3=2, widths=(8, 16, 32)),
+    data=DataConfig("file:///data", "f00dcafe42"),
+    training=TrainConfig(epochs=EPOCHS, batch_size=4, learning_rate=1e-2),
+    seed=11,
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training that reached its end, and where it is."""
+
+    path: Path
+    context: LocalContext
+    results: list[EpochResult]
+
+    @property
+    def weights(self) -> bytes:
+        return (self.path / WEIGHTS_FILE).read_bytes()
+
+
+Data = Any  # the value that the write_dataset fixture gives
+MakeContext = Callable[[Path], LocalContext]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory, write_dataset: Callable[..., Data]) -> Data:
+    """Ten training samples: two steps of four, two left over. Eleven to evaluate: 8 and 3."""
+    return write_dataset(tmp_path_factory.mktemp("data"), train=10, val=11)
+
+
+@pytest.fixture(scope="module")
+def context_at(data: Data, folder_at: Callable[[Path], Folder]) -> MakeContext:
+    dataset = data.open()
+    parts = (dataset, dataset.split("train"), dataset.split("val"))
+    return lambda path: LocalContext(folder_at(path), parts)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, context_at: MakeContext) -> Run:
+    """Return a training that nothing interrupted."""
+    path = tmp_path_factory.mktemp("whole")
+    context = context_at(path)
+    return Run(path, context, list(train(SPEC, context)))
+
+
+def stop_after(epochs: int, spec: TrialSpec, context: LocalContext) -> list[EpochResult]:
+    training = train(spec, context)
+    results = [next(training) for _ in range(epochs)]
+    training.close()
+    return results
+
+
+def curve(results: list[EpochResult]) -> list[EpochResult]:
+    """Return the results without what the clock says."""
+    return [replace(result, train_s=0.0, val_s=0.0) for result in results]
+
+
+def test_a_training_yields_its_epochs_in_turn(whole: Run) -> None:
+    epochs = [(r.epoch, r.epochs, r.is_last) for r in whole.results]
+
+    assert epochs == [(1, EPOCHS, False), (2, EPOCHS, False), (3, EPOCHS, True)]
+
+
+def test_the_same_spec_gives_the_same_curve_and_weights_to_the_bit(
+    whole: Run, tmp_path: Path, context_at: MakeContext
+) -> None:
+    again = list(train(SPEC, context_at(tmp_path)))
+
+    assert curve(again) == curve(whole.results)
+    assert (tmp_path / WEIGHTS_FILE).read_bytes() == whole.weights
+
+
+def test_another_seed_gives_another_curve(
+    whole: Run, tmp_path: Path, context_at: MakeContext
+) -> None:
+    other = stop_after(1, replace(SPEC, seed=12), context_at(tmp_path))
+
+    assert other[0].train_loss != whole.results[0].train_loss
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_a_stopped_training_goes_on_to_the_same_curve_and_weights_to_the_bit(
+    whole: Run, tmp_path: Path, context_at: MakeContext, epochs: int
+) -> None:
+    stop_after(epochs, SPEC, context_at(tmp_path))
+
+    resumed = list(train(SPEC, context_at(tmp_path)))
+
+    assert curve(resumed) == curve(whole.results)
+    assert (tmp_path / WEIGHTS_FILE).read_bytes() == whole.weights
+
+
+def test_a_training_stopped_at_every_epoch_ends_in_the_same_weights(
+    whole: Run, tmp_path: Path, context_at: MakeContext
+) -> None:
+    for epochs in range(1, EPOCHS + 1):
+        stop_after(epochs, SPEC, context_at(tmp_path))
+
+    assert (tmp_path / WEIGHTS_FILE).read_bytes() == whole.weights
+
+
+def test_results_from_before_a_stop_are_yielded_again_unchanged(
+    tmp_path: Path, context_at: MakeContext
+) -> None:
+    """Even their seconds are the same: they are remembered, not computed."""
+    before = stop_after(2, SPEC, context_at(tmp_path))
+
+    assert stop_after(2, SPEC, context_at(tmp_path)) == before
+
+
+def test_a_finished_training_is_told_again_without_another_step(whole: Run) -> None:
+    files = {path: path.stat().st_mtime_ns for path in whole.path.iterdir()}
+
+    assert list(train(SPEC, whole.context)) == whole.results
+    assert {path: path.stat().st_mtime_ns for path in whole.path.iterdir()} == files
+
+
+def test_a_training_leaves_its_checkpoint_and_its_weights(whole: Run) -> None:
+    assert {path.name for path in whole.path.iterdir()} == {CHECKPOINT_FILE, WEIGHTS_FILE}
+
+
+def test_a_stopped_training_has_no_weights_yet(tmp_path: Path, context_at: MakeContext) -> None:
+    stop_after(EPOCHS - 1, SPEC, context_at(tmp_path))
+
+    assert [path.name for path in tmp_path.iterdir()] == [CHECKPOINT_FILE]
+
+
+def test_the_saved_weights_score_what_the_last_epoch_did(whole: Run) -> None:
+    dataset, _, val = whole.context.data
+    model, _ = load_weights(whole.weights)
+
+    score = mean_iou(evaluate(model, val, dataset, whole.context))
+    assert score == pytest.approx(whole.results[-1].mean_iou, abs=1e-3)
+
+
+def test_the_saved_weights_say_how_to_use_them(whole: Run, data: Data) -> None:
+    _, deployment = load_weights(whole.weights)
+
+    assert deployment.architecture == SPEC.architecture
+    assert (deployment.mean, deployment.std) == (data.info.mean, data.info.std)
+    assert deployment.class_names == data.info.classes.names
+    assert tuple(deployment.palette) == data.info.classes.palette
+
+
+def test_a_folder_of_another_training_is_refused(whole: Run) -> None:
+    with pytest.raises(DataError, match=CHECKPOINT_FILE):
+        next(train(replace(SPEC, seed=12), whole.context))
+
+
+def test_more_samples_a_step_than_there_are_is_refused(
+    tmp_path: Path, context_at: MakeContext
+) -> None:
+    spec = replace(SPEC, training=TrainConfig(batch_size=11))
+
+    with pytest.raises(UsageError, match="10 samples"):
+        next(train(spec, context_at(tmp_path)))
+
+
+def test_a_loss_that_is_no_number_ends_the_training(
+    tmp_path: Path, context_at: MakeContext
+) -> None:
+    spec = replace(SPEC, training=replace(SPEC.training, learning_rate=math.inf))
+
+    with pytest.raises(TrialFailed, match="loss is nan in epoch 1"):
+        next(train(spec, context_at(tmp_path)))
+
+
+def test_a_training_that_failed_saves_nothing(tmp_path: Path, context_at: MakeContext) -> None:
+    spec = replace(SPEC, training=replace(SPEC.training, learning_rate=math.inf))
+    with pytest.raises(TrialFailed):
+        next(train(spec, context_at(tmp_path)))
+
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def learnt(tmp_path_factory: pytest.TempPathFactory, context_at: MakeContext) -> list[EpochResult]:
+    """Return the results where colour alone tells the class."""
+    training = TrainConfig(epochs=8, batch_size=2, learning_rate=1e-2, scale_range=(1.0, 1.0))
+    context = context_at(tmp_path_factory.mktemp("learnt"))
+    return list(train(replace(SPEC, training=training), context))
+
+
+def test_the_loss_falls_where_there_is_something_to_learn(learnt: list[EpochResult]) -> None:
+    losses = [result.train_loss for result in learnt]
+
+    assert losses[-1] < losses[len(losses) // 2] < losses[0]
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_the_score_rises_where_there_is_something_to_learn(learnt: list[EpochResult]) -> None:
+    assert learnt[-1].mean_iou > max(0.6, learnt[0].mean_iou)
+
+
+def test_the_score_is_the_mean_of_the_classes(whole: Run) -> None:
+    result = whole.results[-1]
+
+    assert result.mean_iou == pytest.approx(np.nanmean(result.class_iou))
+
+
+@pytest.mark.parametrize("ignore", [255, 3])
+@pytest.mark.parametrize("seed", range(5))
+def test_loss_over_weight_is_torchs_weighted_mean(seed: int, ignore: int) -> None:
+    chance = torch.Generator().manual_seed(seed)
+    logits = 3 * torch.randn(2, 3, 5, 7, generator=chance)
+    label = torch.randint(0, 4, (2, 5, 7), generator=chance)
+    label[label == 3] = ignore
+    weights = torch.tensor([0.5, 2.0, 8.0])
+
+    loss, weight = weighted_loss(logits, label.to(torch.uint8), weights, ignore)
+
+    expected = F.cross_entropy(logits, label, weights, ignore_index=ignore, reduction="mean")
+    torch.testing.assert_close(loss / weight, expected)
+
+
+def test_the_weight_of_a_batch_is_that_of_its_labelled_pixels() -> None:
+    label = torch.tensor([[[0, 1, 1, 255]]], dtype=torch.uint8)
+
+    _, weight = weighted_loss(torch.zeros(1, 2, 1, 4), label, torch.tensor([0.5, 2.0]), 255)
+    assert float(weight) == 0.5 + 2.0 + 2.0
+
+
+def test_a_batch_without_labels_has_neither_loss_nor_weight() -> None:
+    label = torch.full((1, 4, 4), 255, dtype=torch.uint8)
+
+    loss, weight = weighted_loss(torch.randn(1, 2, 4, 4), label, torch.ones(2), 255)
+    assert (float(loss), float(weight)) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("progress", "rate"),
+    [(0.0, 1e-3), (0.5, 1e-3 * 0.5**0.9), (0.75, 1e-3 * 0.25**0.9), (1.0, 0.0)],
+)
+def test_the_rate_falls_from_its_start_to_nothing(progress: float, rate: float) -> None:
+    assert poly_rate(TrainConfig(learning_rate=1e-3), progress) == pytest.approx(rate)
+
+
+def test_the_rate_falls_with_every_step(tmp_path: Path, context_at: MakeContext) -> None:
+    """Two of six steps are done: the second was taken with a sixth of the training behind it."""
+    context = context_at(tmp_path)
+    stop_after(1, SPEC, context)
+
+    checkpoint = load_checkpoint(context.checkpoints, SPEC)
+    assert checkpoint is not None
+    rate = checkpoint.optimizer["param_groups"][0]["lr"]
+    assert rate == pytest.approx(1e-2 * (1 - 1 / 6) ** 0.9)
+
+
+def test_every_parameter_decays_alike(tmp_path: Path, context_at: MakeContext) -> None:
+    context = context_at(tmp_path)
+    stop_after(1, SPEC, context)
+
+    checkpoint = load_checkpoint(context.checkpoints, SPEC)
+    assert checkpoint is not None
+    assert [group["weight_decay"] for group in checkpoint.optimizer["param_groups"]] == [5e-4]
+
+
+def test_evaluation_counts_each_labelled_pixel_once(whole: Run, data: Data) -> None:
+    dataset, _, val = whole.context.data
+    torch.manual_seed(0)
+
+    confusion = evaluate(CGNet(SPEC.architecture), val, dataset, whole.context)
+
+    truth = np.stack([label for _, label in data.samples["val"]])
+    assert confusion.sum(dim=1).tolist() == [int((truth == k).sum()) for k in range(3)]
+
+
+def test_evaluation_changes_nothing_in_the_network(whole: Run) -> None:
+    dataset, _, val = whole.context.data
+    model = CGNet(SPEC.architecture)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+
+    evaluate(model, val, dataset, whole.context)
+
+    torch.testing.assert_close(dict(model.state_dict()), before, rtol=0, atol=0)
