@@ -48,6 +48,7 @@ class Assignment:
 class _Group:
     job: Job | None = None
     attempts: int = 0
+    reached: int = 0  # the last epoch whose result was passed on
     last_error: str = ""
 
 
@@ -97,14 +98,20 @@ class Broker:
             group.job = await asyncio.wait_for(self.waiting.get(), _PATIENCE_S)
         except TimeoutError:
             return Assignment(close=self.closed)
-        group.attempts, group.last_error = 1, ""
+        group.attempts, group.reached, group.last_error = 1, 0, ""
         return Assignment(group.job)
 
     async def post(self, group_id: int, result: EpochResult) -> bool:
-        """Pass on an epoch's result; return whether the group is to go on with the job."""
+        """Pass on an epoch's result; return whether the group is to go on with the job.
+
+        A group that came back yields its earlier epochs again; they are passed on once.
+        """
         group = self.groups[group_id]
         if group.job is None:
             return False
+        if result.epoch <= group.reached:
+            return True
+        group.reached = result.epoch
         ends = result.is_last or group.job.id in self.stopping
         event = Event(result=result, ends=ends)
         if ends:

@@ -63,8 +63,8 @@ def _champion_digest(client: MlflowClient, name: str) -> str | None:
 
 def _log(weights: Path, name: str, run_id: str) -> str:
     signature = ModelSignature(
-        inputs=Schema([TensorSpec(np.dtype("uint8"), (-1, -1, -1, 3), "images")]),
-        outputs=Schema([TensorSpec(np.dtype("uint8"), (-1, -1, -1), "labels")]),
+        inputs=Schema([TensorSpec(np.dtype("uint8"), (-1, -1, -1, 3))]),
+        outputs=Schema([TensorSpec(np.dtype("uint8"), (-1, -1, -1))]),
     )
     with mlflow.start_run(run_id=run_id), warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -85,8 +85,7 @@ class GatedSampler(optuna.samplers.BaseSampler):
         taken = {
             row
             for other in study.get_trials(deepcopy=False)
-            if other.number != trial.number
-            and other.params
+            if other.params.keys() == search_space.keys()
             and (row := self.pool.row(other.params)) is not None
         }
         for row in self.start:

@@ -98,6 +98,13 @@ class Study:
             load_if_exists=True,
         )
         self._check_settings(json.loads(json.dumps(settings)))
+        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if not self._is_proposed(trial):
+                self._study.tell(trial.number, state=TrialState.FAIL)
+
+    def _is_proposed(self, trial: FrozenTrial) -> bool:
+        """Return whether the driver lived to write down all choices of a trial."""
+        return trial.params.keys() == self.pool.space.choices.keys()
 
     def _check_settings(self, settings: dict[str, Any]) -> None:
         saved = self._study.user_attrs.get("settings")
@@ -129,7 +136,7 @@ class Study:
         return [
             _record(self.pool, trial)
             for trial in self._study.get_trials(deepcopy=False)
-            if trial.params  # killed between its birth and its proposal: there is nothing to train
+            if self._is_proposed(trial)
         ]
 
     def propose(self) -> TrialRecord | None:

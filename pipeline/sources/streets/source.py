@@ -29,7 +29,7 @@ class Streets:
     """Generated scenes; a sample follows from seed, split, key and ``image_size`` (H, W) alone."""
 
     seed: int = 0
-    num_train: int = 384
+    num_train: int = 768
     num_val: int = 96
     image_size: tuple[int, int] = (72, 96)
 
@@ -51,8 +51,7 @@ class Streets:
 
     def keys(self) -> Mapping[str, Sequence[str]]:
         """Return the keys "000000", "000001", ... of both splits."""
-        counts = zip(_SPLITS, (self.num_train, self.num_val), strict=True)
-        return {split: tuple(f"{i:06d}" for i in range(count)) for split, count in counts}
+        return {split: tuple(map(_key, range(n))) for split, n in self._counts().items()}
 
     def fingerprint(self) -> str:
         """Return a SHA-256 over the fields and the generator's version."""
@@ -65,8 +64,20 @@ class Streets:
         Raises:
             DataError: the split or the key is none of ``keys``.
         """
-        if key not in self.keys().get(split, ()):
-            raise DataError(f"streets has no sample {split}/{key}: use a split and key it lists")
-        seeds = np.random.SeedSequence((self.seed, _SPLITS.index(split), int(key))).spawn(2)
+        index = self._index(split, key)
+        seeds = np.random.SeedSequence((self.seed, _SPLITS.index(split), index)).spawn(2)
         plan_rng, pixel_rng = (np.random.Generator(np.random.PCG64(seed)) for seed in seeds)
         return render(plan_scene(plan_rng), self.image_size, pixel_rng)
+
+    def _counts(self) -> dict[str, int]:
+        return dict(zip(_SPLITS, (self.num_train, self.num_val), strict=True))
+
+    def _index(self, split: str, key: str) -> int:
+        index = int(key) if key.isdecimal() else 0
+        if key != _key(index) or index >= self._counts().get(split, 0):
+            raise DataError(f"streets has no sample {split}/{key}: use a split and key it lists")
+        return index
+
+
+def _key(index: int) -> str:
+    return f"{index:06d}"

@@ -1,66 +1,94 @@
-"""The genotype: what is equal, what is refused, what is written."""
+"""The id of an architecture, its JSON, and what it refuses."""
 
 import json
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+import torch
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from pipeline.core.architecture import Architecture
 from pipeline.core.errors import UsageError
+from pipeline.learning.cgnet import CGNet
 
-DEFAULT_ID = "ce8b2bbafd"  # stored in studies: a change makes every stored study unreadable
+PATTERNS = st.lists(st.integers(1, 3), min_size=1, max_size=4).map(tuple)
 
-PATTERNS = st.lists(st.integers(1, 8), min_size=1, max_size=4).map(tuple)
-ARCHITECTURES = st.builds(
+# Few values, so that two draws often build the same network.
+SMALL = st.builds(
     Architecture,
-    num_classes=st.integers(1, 30),
-    num_blocks_2=st.integers(1, 5),
-    num_blocks_3=st.integers(1, 5),
-    widths=st.tuples(st.integers(2, 40), st.integers(2, 20).map(lambda n: 2 * n), st.just(64)),
-    dilations_2=PATTERNS,
-    dilations_3=PATTERNS,
-    reduction_2=st.integers(1, 4),
-    reduction_3=st.integers(1, 64),
+    num_classes=st.sampled_from([2, 3]),
+    num_blocks_2=st.integers(1, 3),
+    num_blocks_3=st.integers(1, 3),
+    widths=st.just((4, 8, 16)),
+    dilations_2=st.lists(st.integers(1, 2), min_size=1, max_size=3).map(tuple),
+    dilations_3=st.just((4,)),
+    reduction_2=st.sampled_from([4, 8]),
+    reduction_3=st.just(8),
 )
 
 
-def test_the_defaults_are_the_papers_network() -> None:
-    a = Architecture()
+@st.composite
+def any_architecture(draw: st.DrawFn) -> Architecture:
+    widths = (draw(st.integers(2, 64)), *(2 * draw(st.integers(1, 64)) for _ in range(2)))
+    return Architecture(
+        num_classes=draw(st.integers(1, 40)),
+        num_blocks_2=draw(st.integers(1, 8)),
+        num_blocks_3=draw(st.integers(1, 30)),
+        widths=widths,
+        dilations_2=draw(PATTERNS),
+        dilations_3=draw(PATTERNS),
+        reduction_2=draw(st.integers(1, widths[1])),
+        reduction_3=draw(st.integers(1, widths[2])),
+    )
 
-    assert (a.num_blocks_2, a.num_blocks_3, a.widths) == (3, 21, (32, 64, 128))
-    assert (set(a.block_dilations_2), set(a.block_dilations_3)) == ({2}, {4})
-    assert (a.reduction_2, a.reduction_3) == (8, 16)
+
+def layers(architecture: Architecture) -> list[tuple[Any, ...]]:
+    """Return name, shape and dilation of every layer with weights."""
+    with torch.device("meta"):
+        model = CGNet(architecture)
+    return [
+        (name, tuple(module.weight.shape), getattr(module, "dilation", None))
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Conv2d | nn.Linear)
+    ]
 
 
-def test_a_pattern_repeats_over_the_blocks_from_the_first() -> None:
-    a = Architecture(num_blocks_2=2, num_blocks_3=7, dilations_2=(4,), dilations_3=(1, 2, 4))
+def test_the_defaults_are_the_papers_m3n21() -> None:
+    default = Architecture()
 
-    assert a.block_dilations_2 == (4, 4)
-    assert a.block_dilations_3 == (1, 2, 4, 1, 2, 4, 1)
+    assert default == Architecture(
+        num_classes=19,
+        num_blocks_2=3,
+        num_blocks_3=21,
+        widths=(32, 64, 128),
+        dilations_2=(2,),
+        dilations_3=(4,),
+        reduction_2=8,
+        reduction_3=16,
+    )
 
 
 def test_the_id_of_the_default_never_changes() -> None:
-    assert Architecture().id == DEFAULT_ID
+    """Studies and checkpoints on disk carry this id."""
+    assert Architecture().id == "45f6ac034c"
 
 
 @pytest.mark.parametrize(
-    ("one", "other"), [((1, 2), (1, 2, 1, 2)), ((2,), (2, 2)), ((1, 2, 4, 8), (1, 2, 4))]
+    ("one", "other"),
+    [
+        ({"dilations_2": (1, 2), "num_blocks_2": 4}, {"dilations_2": (1, 2, 1, 2)}),
+        ({"dilations_2": (2,), "num_blocks_2": 4}, {"dilations_2": (2, 2)}),
+        ({"dilations_2": (1,), "num_blocks_2": 1}, {"dilations_2": (1, 4)}),
+        ({"dilations_3": (4,), "num_blocks_3": 2}, {"dilations_3": (4, 4, 8)}),
+    ],
 )
-def test_patterns_that_give_the_same_blocks_share_an_id(
-    one: tuple[int, ...], other: tuple[int, ...]
-) -> None:
-    base = Architecture(num_blocks_2=3)
+def test_two_names_of_one_network_share_its_id(one: dict[str, Any], other: dict[str, Any]) -> None:
+    first = Architecture(**one)
 
-    assert replace(base, dilations_2=one).id == replace(base, dilations_2=other).id
-
-
-def test_patterns_that_differ_on_the_last_block_differ_in_id() -> None:
-    base = Architecture(num_blocks_2=4)
-
-    assert replace(base, dilations_2=(1, 2, 4, 8)).id != replace(base, dilations_2=(1, 2, 4)).id
+    assert first.id == replace(first, **other).id
 
 
 @pytest.mark.parametrize(
@@ -70,73 +98,97 @@ def test_patterns_that_differ_on_the_last_block_differ_in_id() -> None:
         {"num_blocks_2": 4},
         {"num_blocks_3": 20},
         {"widths": (32, 64, 126)},
-        {"widths": (30, 64, 128)},
         {"dilations_2": (4,)},
-        {"dilations_3": (2,)},
+        {"dilations_2": (2, 1)},
+        {"dilations_3": (4, 4, 2)},
         {"reduction_2": 16},
         {"reduction_3": 8},
     ],
-    ids=str,
 )
-def test_another_network_has_another_id(change: dict[str, Any]) -> None:
-    assert replace(Architecture(), **change).id != Architecture().id
+def test_a_change_to_the_network_changes_the_id(change: dict[str, Any]) -> None:
+    assert Architecture(**change).id != Architecture().id
 
 
-def test_the_stages_are_not_interchangeable_in_the_id() -> None:
+def test_the_stages_are_told_apart_by_the_id() -> None:
     one = Architecture(num_blocks_2=3, num_blocks_3=3, dilations_2=(2,), dilations_3=(4,))
 
     assert one.id != replace(one, dilations_2=(4,), dilations_3=(2,)).id
 
 
-def test_an_id_is_ten_hex_digits() -> None:
-    assert len(Architecture().id) == 10
-    assert int(Architecture().id, 16) >= 0
+@settings(deadline=None, max_examples=40)
+@given(SMALL, SMALL)
+def test_ids_are_equal_exactly_when_the_layers_are(one: Architecture, other: Architecture) -> None:
+    assert (one.id == other.id) == (layers(one) == layers(other))
 
 
-@given(ARCHITECTURES)
-def test_an_architecture_survives_json(architecture: Architecture) -> None:
+@pytest.mark.xfail(reason="the id is made of the reductions, not of the hidden widths they give")
+def test_reductions_that_give_one_hidden_width_share_the_id() -> None:
+    one = Architecture(widths=(4, 8, 16), reduction_2=3, reduction_3=16)
+    other = replace(one, reduction_2=4)
+    assert layers(one) == layers(other)
+
+    assert one.id == other.id
+
+
+def test_a_pattern_repeats_over_the_blocks_of_its_stage() -> None:
+    architecture = Architecture(num_blocks_2=5, dilations_2=(1, 2, 4), num_blocks_3=2)
+
+    assert architecture.block_dilations_2 == (1, 2, 4, 1, 2)
+    assert architecture.block_dilations_3 == (4, 4)
+
+
+@given(any_architecture())
+def test_json_gives_the_architecture_back(architecture: Architecture) -> None:
     text = json.dumps(architecture.to_dict())
 
     assert Architecture.from_dict(json.loads(text)) == architecture
 
 
-@pytest.mark.parametrize(
-    ("architecture", "expected"),
-    [
-        (Architecture(), "M3 N21 d2-4 r8-16"),
-        (
-            Architecture(num_blocks_2=1, dilations_3=(1, 2, 4), widths=(8, 16, 32)),
-            "M1 N21 d2-1.2.4 r8-16 w8-16-32",
-        ),
-    ],
-)
-def test_a_label_names_what_was_chosen(architecture: Architecture, expected: str) -> None:
-    assert architecture.label == expected
+@given(any_architecture())
+def test_an_id_is_ten_hex_digits(architecture: Architecture) -> None:
+    assert len(architecture.id) == 10
+    assert set(architecture.id) <= set("0123456789abcdef")
 
 
 @pytest.mark.parametrize(
-    ("field", "value"),
+    ("fields", "label"),
     [
-        ("num_classes", 0),
-        ("num_blocks_2", 0),
-        ("num_blocks_3", -1),
-        ("dilations_2", ()),
-        ("dilations_3", (1, 0)),
-        ("widths", (32, 64)),
-        ("widths", (32, 63, 128)),
-        ("widths", (32, 64, 127)),
-        ("widths", (0, 64, 128)),
-        ("reduction_2", 0),
-        ("reduction_2", 65),
-        ("reduction_3", 129),
+        ({}, "M3 N21 d2-4 r8-16"),
+        ({"dilations_2": (1, 2, 4), "num_blocks_2": 5}, "M5 N21 d1.2.4-4 r8-16"),
+        ({"widths": (8, 16, 32)}, "M3 N21 d2-4 r8-16 w8-16-32"),
     ],
 )
-def test_what_cannot_be_built_is_refused_by_field(field: str, value: Any) -> None:
-    with pytest.raises(UsageError, match=field):
-        replace(Architecture(), **{field: value})
+def test_the_label_names_what_varies(fields: dict[str, Any], label: str) -> None:
+    assert Architecture(**fields).label == label
 
 
-def test_a_reduction_to_one_hidden_channel_is_the_last_allowed() -> None:
-    a = Architecture(reduction_2=64, reduction_3=128)
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"num_classes": 0}, "num_classes"),
+        ({"num_blocks_2": 0}, "num_blocks_2"),
+        ({"num_blocks_3": -1}, "num_blocks_3"),
+        ({"dilations_2": ()}, "dilations_2"),
+        ({"dilations_2": (1, 0)}, "dilations_2"),
+        ({"dilations_3": (-4,)}, "dilations_3"),
+        ({"widths": (32, 64)}, "widths"),
+        ({"widths": (32, 63, 128)}, "widths"),
+        ({"widths": (32, 64, 127)}, "widths"),
+        ({"widths": (1, 64, 128)}, "widths"),
+        ({"widths": (32, 0, 128)}, "widths"),
+        ({"reduction_2": 0}, "reduction_2"),
+        ({"reduction_2": 65}, "reduction_2"),
+        ({"reduction_3": 129}, "reduction_3"),
+    ],
+)
+def test_what_cannot_be_built_is_refused_by_field(fields: dict[str, Any], named: str) -> None:
+    with pytest.raises(UsageError, match=named):
+        Architecture(**fields)
 
-    assert (a.widths[1] // a.reduction_2, a.widths[2] // a.reduction_3) == (1, 1)
+
+@settings(deadline=None, max_examples=20)
+@given(any_architecture())
+def test_what_is_not_refused_can_be_built(architecture: Architecture) -> None:
+    stages = layers(replace(architecture, num_blocks_3=1))
+
+    assert stages[-1][1] == (architecture.num_classes, 2 * architecture.widths[2], 1, 1)

@@ -1,133 +1,149 @@
-"""Which rank trains on what: a matter of arithmetic."""
+"""Who trains on which sample when."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from pipeline.core.errors import UsageError
 from pipeline.core.partition import evaluation_share, training_batches
 
 WORLD_SIZES = range(1, 9)
+SEEDS = st.integers(0, 2**32 - 1)
+EPOCHS = st.integers(0, 10_000)
 
 
 @st.composite
-def epochs(draw: st.DrawFn) -> tuple[int, int, int, int, int]:
-    """Return samples, global batch, world size, seed and epoch that fit together."""
-    world_size = draw(st.sampled_from(WORLD_SIZES))
-    batch = world_size * draw(st.integers(1, 4))
-    num_samples = draw(st.integers(batch, 4 * batch + 7))
-    return num_samples, batch, world_size, draw(st.integers(0, 2**32)), draw(st.integers(0, 500))
-
-
-def all_ranks(case: tuple[int, int, int, int, int]) -> list[np.ndarray]:
-    num_samples, batch, world_size, seed, epoch = case
-    return [
-        training_batches(
-            num_samples,
-            batch_size=batch,
-            seed=seed,
-            epoch=epoch,
-            rank=rank,
-            world_size=world_size,
-        )
-        for rank in range(world_size)
-    ]
-
-
-@given(epochs())
-def test_every_rank_has_the_same_steps_and_the_same_share(
-    case: tuple[int, int, int, int, int],
-) -> None:
-    num_samples, batch, world_size, _, _ = case
-
-    assert {share.shape for share in all_ranks(case)} == {
-        (num_samples // batch, batch // world_size)
+def plans(draw: st.DrawFn) -> dict[str, int]:
+    world_size = draw(st.integers(1, 8))
+    batch_size = world_size * draw(st.integers(1, 6))
+    return {
+        "num_samples": draw(st.integers(batch_size, 300)),
+        "batch_size": batch_size,
+        "seed": draw(SEEDS),
+        "epoch": draw(EPOCHS),
+        "world_size": world_size,
     }
 
 
-@given(epochs())
-def test_no_sample_comes_twice_in_an_epoch(case: tuple[int, int, int, int, int]) -> None:
-    used = np.concatenate([share.ravel() for share in all_ranks(case)])
-
-    assert len(set(used.tolist())) == len(used)
-    assert set(used.tolist()) <= set(range(case[0]))
+def all_ranks(plan: dict[str, int]) -> list[NDArray[np.int64]]:
+    return [training_batches(**plan, rank=rank) for rank in range(plan["world_size"])]
 
 
-@given(epochs())
-def test_less_than_a_batch_sits_out_an_epoch(case: tuple[int, int, int, int, int]) -> None:
-    used = sum(share.size for share in all_ranks(case))
-
-    assert 0 <= case[0] - used < case[1]
-
-
-@given(epochs())
-def test_a_global_batch_holds_the_same_samples_whatever_the_world_size(
-    case: tuple[int, int, int, int, int],
-) -> None:
-    num_samples, batch, _, seed, epoch = case
-    alone = training_batches(num_samples, batch_size=batch, seed=seed, epoch=epoch)
-    together = np.concatenate(all_ranks(case), axis=1)
-
-    assert np.sort(alone, axis=1).tolist() == np.sort(together, axis=1).tolist()
-
-
-@pytest.mark.parametrize("change", [{"seed": 8}, {"epoch": 3}])
-def test_seed_and_epoch_decide_the_order(change: dict[str, int]) -> None:
-    settings = {"batch_size": 10, "seed": 7, "epoch": 2}
-
-    assert not np.array_equal(
-        training_batches(100, **settings), training_batches(100, **(settings | change))
+@given(plans())
+def test_every_rank_has_the_same_steps_and_samples_a_step(plan: dict[str, int]) -> None:
+    expected = (
+        plan["num_samples"] // plan["batch_size"],
+        plan["batch_size"] // plan["world_size"],
     )
 
+    assert [share.shape for share in all_ranks(plan)] == [expected] * plan["world_size"]
 
-def test_the_same_seed_and_epoch_give_the_same_order() -> None:
-    one, other = (training_batches(100, batch_size=10, seed=7, epoch=2) for _ in range(2))
 
-    assert np.array_equal(one, other)
+@given(plans())
+def test_no_sample_is_seen_twice_in_an_epoch(plan: dict[str, int]) -> None:
+    seen = np.concatenate([share.ravel() for share in all_ranks(plan)])
+
+    assert len(np.unique(seen)) == len(seen)
+    assert set(seen.tolist()) <= set(range(plan["num_samples"]))
+
+
+@given(plans())
+def test_less_than_a_batch_sits_out_an_epoch(plan: dict[str, int]) -> None:
+    seen = sum(share.size for share in all_ranks(plan))
+
+    assert 0 <= plan["num_samples"] - seen < plan["batch_size"]
+
+
+@given(SEEDS, EPOCHS)
+def test_a_global_batch_holds_the_same_samples_for_any_world_size(seed: int, epoch: int) -> None:
+    plan = {"num_samples": 2000, "batch_size": 840, "seed": seed, "epoch": epoch}
+    alone = np.sort(training_batches(**plan), axis=1)
+
+    for world_size in WORLD_SIZES:
+        together = np.concatenate(all_ranks(plan | {"world_size": world_size}), axis=1)
+        np.testing.assert_array_equal(np.sort(together, axis=1), alone)
+
+
+@given(plans())
+def test_a_plan_is_a_function_of_its_arguments(plan: dict[str, int]) -> None:
+    np.testing.assert_array_equal(all_ranks(plan), all_ranks(plan))
+
+
+@given(SEEDS, EPOCHS)
+def test_the_next_epoch_has_another_order(seed: int, epoch: int) -> None:
+    now, then = (
+        training_batches(100, batch_size=10, seed=seed, epoch=e) for e in (epoch, epoch + 1)
+    )
+
+    assert now.tolist() != then.tolist()
+
+
+@given(SEEDS, EPOCHS)
+def test_another_seed_gives_another_order(seed: int, epoch: int) -> None:
+    one, other = (
+        training_batches(100, batch_size=10, seed=s, epoch=epoch) for s in (seed, seed + 1)
+    )
+
+    assert one.tolist() != other.tolist()
 
 
 def test_seed_and_epoch_are_not_added_up() -> None:
-    """Or the second epoch of one training would be the first of the next seed's."""
+    """Or the second epoch of a training would be the first of the next seed's."""
     one = training_batches(100, batch_size=10, seed=7, epoch=1)
     other = training_batches(100, batch_size=10, seed=8, epoch=0)
 
-    assert not np.array_equal(one, other)
+    assert one.tolist() != other.tolist()
 
 
-def test_over_epochs_every_sample_takes_part() -> None:
-    used = {
-        int(i)
+def test_samples_are_shuffled() -> None:
+    order = training_batches(100, batch_size=10, seed=0, epoch=0).ravel()
+
+    assert order.tolist() != sorted(order.tolist())
+
+
+def test_every_sample_gets_its_turn_over_the_epochs() -> None:
+    seen = {
+        index
         for epoch in range(20)
-        for i in training_batches(11, batch_size=8, seed=0, epoch=epoch).ravel()
+        for index in training_batches(13, batch_size=8, seed=1, epoch=epoch).ravel().tolist()
     }
 
-    assert used == set(range(11))
+    assert seen == set(range(13))
 
 
 def test_a_batch_that_does_not_divide_among_the_ranks_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"batch of 8 .* 3 workers.*multiple of 3"):
+    with pytest.raises(UsageError, match="multiple of 3"):
         training_batches(100, batch_size=8, seed=0, epoch=0, world_size=3)
 
 
-def test_a_split_smaller_than_a_batch_is_refused() -> None:
+def test_a_split_of_less_than_a_batch_is_refused() -> None:
     with pytest.raises(UsageError, match=r"7 samples.*batch of 8"):
         training_batches(7, batch_size=8, seed=0, epoch=0)
 
 
-@given(st.integers(0, 50), st.sampled_from(WORLD_SIZES))
-def test_evaluation_covers_each_sample_once(num_samples: int, world_size: int) -> None:
+def test_a_split_of_exactly_a_batch_is_one_step() -> None:
+    assert training_batches(8, batch_size=8, seed=0, epoch=0).shape == (1, 8)
+
+
+@given(st.integers(0, 200), st.integers(1, 8))
+def test_evaluation_meets_each_sample_on_exactly_one_rank(
+    num_samples: int, world_size: int
+) -> None:
     shares = [
-        evaluation_share(num_samples, rank=r, world_size=world_size) for r in range(world_size)
+        evaluation_share(num_samples, rank=rank, world_size=world_size)
+        for rank in range(world_size)
     ]
 
-    assert sorted(i for share in shares for i in share) == list(range(num_samples))
+    assert sorted(index for share in shares for index in share) == list(range(num_samples))
 
 
-@given(st.integers(0, 50), st.sampled_from(WORLD_SIZES))
+@given(st.integers(0, 200), st.integers(1, 8))
 def test_evaluation_is_shared_evenly(num_samples: int, world_size: int) -> None:
     lengths = [
-        len(evaluation_share(num_samples, rank=r, world_size=world_size)) for r in range(world_size)
+        len(evaluation_share(num_samples, rank=rank, world_size=world_size))
+        for rank in range(world_size)
     ]
 
     assert max(lengths) - min(lengths) <= 1

@@ -1,211 +1,243 @@
-"""Search spaces: counted, ordered, cut and looked up without a training."""
+"""Search spaces: complete, without repetition, and cut to a budget exactly."""
 
+import json
 import subprocess
 import sys
-from collections.abc import Mapping
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pipeline.core.architecture import Architecture
 from pipeline.core.cost import count_parameters
 from pipeline.core.errors import UsageError
-from pipeline.core.space import Pool, SearchSpace, Value, load_space, space_names
+from pipeline.core.space import Pool, SearchSpace, load_space, space_names
 
+HEAVY = {"torch", "ray", "mlflow", "optuna", "boto3", "pyarrow", "PIL", "tyro", "rich"}
 
-@pytest.fixture(scope="module")
-def cgnet() -> Pool:
-    return load_space("cgnet").pool(num_classes=11)
+IMPORT_CORE = """
+import importlib, json, pkgutil, sys
+import pipeline.core
+for module in pkgutil.iter_modules(pipeline.core.__path__):
+    importlib.import_module(f"pipeline.core.{module.name}")
+from pipeline.core.space import load_space, space_names
+for name in space_names():
+    load_space(name)
+print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
+"""
 
 
 @pytest.fixture(scope="module")
 def smoke() -> Pool:
-    return load_space("smoke").pool(num_classes=4)
+    return load_space("smoke").pool(3)
 
 
-def sample(pool: Pool, count: int = 300) -> list[int]:
-    draw = np.random.default_rng(0)
-    return sorted({0, len(pool) - 1, *draw.integers(len(pool), size=count).tolist()})
+@pytest.fixture(scope="module")
+def cgnet() -> Pool:
+    return load_space("cgnet").pool(11)
 
 
-def tiny_space(**choices: tuple[Value, ...]) -> SearchSpace:
-    return SearchSpace("tiny", {"widths": ((8, 16, 32),), **choices})
+def sample(pool: Pool, count: int) -> list[int]:
+    return np.random.default_rng(0).choice(len(pool), count, replace=False).tolist()
 
 
-def test_the_cgnet_space_has_this_many_networks(cgnet: Pool) -> None:
-    assert len(cgnet) == 70_080
+def test_the_smoke_space_holds_eight_different_networks(smoke: Pool) -> None:
+    ids = {smoke.architecture(row).id for row in range(len(smoke))}
+
+    assert (len(smoke), len(ids)) == (8, 8)
 
 
-def test_the_cgnet_space_has_this_many_networks_within_half_a_million(cgnet: Pool) -> None:
+def test_the_cgnet_space_holds_70080_networks(cgnet: Pool) -> None:
+    """M and dilations of stage 2: 3 x 8 + 6; of stage 3: 3 x 30 + 2 x 28; 16 reductions."""
+    assert len(cgnet) == 30 * 146 * 16 == 70_080
+
+
+def test_half_a_million_parameters_leave_42240_networks_of_cgnet(cgnet: Pool) -> None:
     assert len(cgnet.within(500_000)) == 42_240
 
 
-def test_the_cgnet_space_holds_the_papers_network(cgnet: Pool) -> None:
-    paper = {"num_blocks_2": 3, "num_blocks_3": 21, "dilations_2": "2", "dilations_3": "4"}
-    row = cgnet.row(paper | {"reduction_2": 8, "reduction_3": 16})
+def test_the_smallest_network_of_cgnet_has_242_thousand_parameters(cgnet: Pool) -> None:
+    assert round(int(cgnet.num_params[0]) / 1000) == 242
+
+
+def test_the_papers_network_is_in_the_cgnet_space_at_its_published_size(cgnet: Pool) -> None:
+    row = cgnet.row(
+        {
+            "num_blocks_2": 3,
+            "num_blocks_3": 21,
+            "dilations_2": "2",
+            "dilations_3": "4",
+            "reduction_2": 8,
+            "reduction_3": 16,
+        }
+    )
 
     assert row is not None
     assert cgnet.architecture(row) == Architecture(num_classes=11)
     assert cgnet.num_params[row] == 494_258
 
 
-def test_the_smoke_space_has_eight_different_networks(smoke: Pool) -> None:
-    assert len({smoke.architecture(row).id for row in range(len(smoke))}) == len(smoke) == 8
+def test_networks_drawn_from_cgnet_are_all_different(cgnet: Pool) -> None:
+    ids = {cgnet.architecture(row).id for row in sample(cgnet, 1000)}
+
+    assert len(ids) == 1000
 
 
-@pytest.mark.parametrize("name", ["cgnet", "cgnet_wide"])
-def test_different_rows_are_different_networks(name: str) -> None:
-    pool = load_space(name).pool(num_classes=11)
-    rows = sample(pool)
+def test_short_networks_of_cgnet_are_all_different(cgnet: Pool) -> None:
+    """Where stages are as short as patterns, one network could have two names."""
+    short = cgnet.keep((cgnet.column("num_blocks_2") <= 3) & (cgnet.column("num_blocks_3") <= 3))
+    ids = {short.architecture(row).id for row in range(len(short))}
 
-    assert len({pool.architecture(row).id for row in rows}) == len(rows)
+    assert len(ids) == len(short) == 10 * 11 * 16
 
 
 def test_a_pool_is_sorted_by_size(cgnet: Pool) -> None:
     assert (np.diff(cgnet.num_params) >= 0).all()
 
 
-@pytest.mark.parametrize("name", ["cgnet", "cgnet_wide", "smoke"])
+@pytest.mark.parametrize("name", ["smoke", "cgnet", "cgnet_wide"])
 def test_the_sizes_of_a_pool_are_those_of_its_networks(name: str) -> None:
-    pool = load_space(name).pool(num_classes=11)
-    rows = sample(pool, 100)
+    pool = load_space(name).pool(11)
+    rows = range(len(pool)) if len(pool) < 100 else sample(pool, 200)
 
-    assert pool.num_params[rows].tolist() == [
-        count_parameters(pool.architecture(row)) for row in rows
-    ]
+    expected = [count_parameters(pool.architecture(row)) for row in rows]
+    assert pool.num_params[list(rows)].tolist() == expected
 
 
-def test_a_budget_of_the_smallest_network_is_enough_for_it(smoke: Pool) -> None:
+@pytest.mark.parametrize("name", ["smoke", "cgnet"])
+def test_the_labels_of_a_row_find_the_row(name: str) -> None:
+    pool = load_space(name).pool(11)
+    rows = range(len(pool)) if len(pool) < 100 else sample(pool, 200)
+
+    assert [pool.row(pool.labels(row)) for row in rows] == list(rows)
+
+
+def test_rows_are_counted_anew_in_what_a_budget_keeps(cgnet: Pool) -> None:
+    cut = cgnet.within(400_000)
+    rows = sample(cut, 100)
+
+    assert [cut.row(cut.labels(row)) for row in rows] == rows
+
+
+def test_labels_from_json_find_the_row(smoke: Pool) -> None:
+    """Optuna's storage gives labels back as JSON does."""
+    labels = json.loads(json.dumps(smoke.labels(5)))
+
+    assert smoke.row(labels) == 5
+
+
+def test_a_network_beyond_the_budget_has_no_row(smoke: Pool) -> None:
+    largest = smoke.labels(len(smoke) - 1)
+    cut = smoke.within(int(smoke.num_params[-1]) - 1)
+
+    assert cut.row(largest) is None
+
+
+def test_a_budget_of_the_smallest_size_leaves_the_smallest(smoke: Pool) -> None:
     smallest = int(smoke.num_params[0])
+    cut = smoke.within(smallest)
 
-    assert set(smoke.within(smallest).num_params.tolist()) == {smallest}
+    assert cut.num_params.tolist() == [smallest] * int((smoke.num_params == smallest).sum())
 
 
-def test_a_budget_below_the_smallest_network_is_refused_with_its_size(smoke: Pool) -> None:
+def test_a_budget_below_the_smallest_is_refused_with_the_smallest_named(smoke: Pool) -> None:
     smallest = int(smoke.num_params[0])
 
     with pytest.raises(UsageError) as caught:
         smoke.within(smallest - 1)
 
-    assert f"the smallest has {smallest:,}" in str(caught.value)
+    assert f"{smallest:,}" in str(caught.value)
     assert smoke.architecture(0).label in str(caught.value)
 
 
-def test_a_budget_keeps_exactly_what_is_no_larger(cgnet: Pool) -> None:
-    budget = int(cgnet.num_params[len(cgnet) // 2])
-    kept = cgnet.within(budget)
+@given(budget=st.integers(250_000, 800_000))
+@settings(deadline=None, max_examples=20)
+def test_a_budget_keeps_all_that_fit_and_nothing_else(cgnet: Pool, budget: int) -> None:
+    cut = cgnet.within(budget)
 
-    assert kept.num_params.max() == budget
-    assert len(kept) == int((cgnet.num_params <= budget).sum())
-
-
-def test_the_labels_of_a_row_lead_back_to_it(cgnet: Pool) -> None:
-    rows = sample(cgnet)
-
-    assert [cgnet.row(cgnet.labels(row)) for row in rows] == rows
+    assert cut.num_params.tolist() == [n for n in cgnet.num_params.tolist() if n <= budget]
 
 
-def test_rows_are_counted_anew_in_what_a_budget_keeps(cgnet: Pool) -> None:
-    kept = cgnet.within(400_000)
-    rows = sample(kept, 50)
+def test_a_pattern_longer_than_its_stage_is_left_out() -> None:
+    space = SearchSpace("s", {"num_blocks_2": (1, 2, 3), "dilations_2": ((2,), (1, 2))})
+    pool = space.pool(3)
 
-    assert [kept.row(kept.labels(row)) for row in rows] == rows
-
-
-def test_what_a_budget_cut_has_no_row(cgnet: Pool) -> None:
-    assert cgnet.within(400_000).row(cgnet.labels(len(cgnet) - 1)) is None
-
-
-def test_labels_lead_back_to_the_architecture(cgnet: Pool) -> None:
-    for row in sample(cgnet, 50):
-        assert cgnet.space.architecture(cgnet.labels(row), 11) == cgnet.architecture(row)
+    kept = sorted(
+        (labels["num_blocks_2"], labels["dilations_2"])
+        for labels in map(pool.labels, range(len(pool)))
+    )
+    assert kept == [(1, "2"), (2, "1-2"), (2, "2"), (3, "1-2"), (3, "2")]
 
 
-def test_a_pattern_is_labelled_by_its_rates() -> None:
-    space = tiny_space(dilations_3=((2,), (1, 2, 4)))
+def test_a_pattern_is_held_to_the_default_depth_when_depth_is_no_choice() -> None:
+    space = SearchSpace("s", {"dilations_2": ((2,), (1, 2, 4), (1, 1, 2, 2))})
+    pool = space.pool(3)
 
-    assert space.labels("dilations_3") == ("2", "1-2-4")
+    assert {pool.labels(row)["dilations_2"] for row in range(len(pool))} == {"2", "1-2-4"}
+
+
+def test_labels_name_an_architecture() -> None:
+    labels = {"num_blocks_2": 2, "num_blocks_3": 3, "dilations_3": "4", "widths": "8-16-32"}
+
+    assert load_space("smoke").architecture(labels, num_classes=5) == Architecture(
+        num_classes=5, num_blocks_2=2, num_blocks_3=3, dilations_3=(4,), widths=(8, 16, 32)
+    )
 
 
 @pytest.mark.parametrize(
     "labels",
     [
-        {"widths": "8-16-32"},
-        {"widths": "8-16-32", "num_blocks_2": 9},
-        {"widths": "8-16-33", "num_blocks_2": 1},
+        {},
+        {"num_blocks_2": 2, "num_blocks_3": 3, "dilations_3": "4"},
+        {"num_blocks_2": 9, "num_blocks_3": 3, "dilations_3": "4", "widths": "8-16-32"},
+        {"num_blocks_2": 2, "num_blocks_3": 3, "dilations_3": "8", "widths": "8-16-32"},
     ],
-    ids=str,
 )
-def test_labels_that_name_nothing_are_refused(labels: Mapping[str, object]) -> None:
-    with pytest.raises(UsageError, match="space tiny does not hold"):
-        tiny_space(num_blocks_2=(1, 2)).architecture(labels, 4)
+def test_labels_that_the_space_does_not_hold_are_refused(labels: dict[str, int | str]) -> None:
+    with pytest.raises(UsageError, match="smoke"):
+        load_space("smoke").architecture(labels, num_classes=5)
 
 
-def test_a_pattern_longer_than_its_stage_is_left_out() -> None:
-    space = tiny_space(num_blocks_2=(1, 2, 3), dilations_2=((2,), (1, 2, 4)))
-    pool = space.pool(num_classes=4)
-
-    assert [pool.architecture(row).dilations_2 for row in range(len(pool))] == [
-        (2,),
-        (2,),
-        *((2,), (1, 2, 4)),
-    ]
-
-
-def test_what_a_space_does_not_name_keeps_its_default() -> None:
-    pool = SearchSpace("tiny", {"num_blocks_2": (1, 2)}).pool(num_classes=19)
-
-    assert pool.architecture(1) == Architecture(num_blocks_2=2)
-    assert pool.column("num_blocks_3").tolist() == [21, 21]
-
-
-def test_the_number_of_classes_enters_the_sizes() -> None:
-    space = load_space("smoke")
-    difference = space.pool(num_classes=5).num_params - space.pool(num_classes=4).num_params
-
-    assert set(difference.tolist()) == {2 * 32}
-
-
-def test_a_choice_of_no_known_field_is_refused() -> None:
+def test_a_choice_that_is_no_field_is_refused_with_the_fields_listed() -> None:
     with pytest.raises(UsageError, match=r"depth is none of .*num_blocks_2"):
-        SearchSpace("tiny", {"depth": (1, 2)})
+        SearchSpace("s", {"depth": (1, 2)})
 
 
-def test_the_number_of_classes_is_no_choice() -> None:
+def test_the_classes_are_no_choice() -> None:
     with pytest.raises(UsageError, match="num_classes is none of"):
-        SearchSpace("tiny", {"num_classes": (4, 5)})
+        SearchSpace("s", {"num_classes": (11, 19)})
 
 
-@pytest.mark.parametrize("values", [(), (1, 2, 1)], ids=str)
-def test_a_choice_without_different_values_is_refused(values: tuple[int, ...]) -> None:
-    with pytest.raises(UsageError, match="num_blocks_2 must list different values"):
-        SearchSpace("tiny", {"num_blocks_2": values})
+@pytest.mark.parametrize("values", [(), (1, 1)])
+def test_a_choice_without_or_with_repeated_values_is_refused(values: tuple[int, ...]) -> None:
+    with pytest.raises(UsageError, match="num_blocks_2"):
+        SearchSpace("s", {"num_blocks_2": values})
 
 
-def test_an_unknown_space_is_refused_with_those_there_are() -> None:
-    with pytest.raises(UsageError, match=r"'cgnett': there are cgnet, cgnet_wide, smoke"):
-        load_space("cgnett")
+def test_the_spaces_of_the_package_are_listed() -> None:
+    assert set(space_names()) == {"cgnet", "cgnet_wide", "smoke"}
 
 
-def test_every_space_bears_the_name_of_its_file() -> None:
-    assert {name: load_space(name).name for name in space_names()} == {
-        name: name for name in space_names()
-    }
+@pytest.mark.parametrize("name", ["smoke", "cgnet", "cgnet_wide"])
+def test_a_space_is_declared_under_its_own_name(name: str) -> None:
+    assert load_space(name).name == name
+
+
+@pytest.mark.parametrize("name", ["huge", "", "smoke.py", "../smoke"])
+def test_an_unknown_space_is_refused_with_the_known_ones_listed(name: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        load_space(name)
+
+    assert all(known in str(caught.value) for known in ("cgnet", "cgnet_wide", "smoke"))
 
 
 def test_core_and_the_spaces_load_no_heavy_library() -> None:
-    """Or a mistyped option would cost a user the seconds that torch takes to load."""
-    program = (
-        "import importlib, pkgutil, sys, pipeline.core, search_spaces\n"
-        "for package in (pipeline.core, search_spaces):\n"
-        "    names = [m.name for m in pkgutil.iter_modules(package.__path__)]\n"
-        "    assert names\n"
-        "    for name in names:\n"
-        "        importlib.import_module(f'{package.__name__}.{name}')\n"
-        "print(*sorted({'torch', 'ray', 'mlflow', 'optuna', 'pyarrow'} & set(sys.modules)))\n"
-    )
+    """The command line answers before torch, Ray, MLflow or Optuna are read."""
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+        [sys.executable, "-c", IMPORT_CORE], capture_output=True, text=True, check=True
     )
 
-    assert done.stdout.strip() == ""
+    loaded = set(json.loads(done.stdout))
+    assert {"pipeline", "search_spaces", "numpy"} <= loaded
+    assert not loaded & HEAVY

@@ -1,4 +1,4 @@
-"""Counts and sizes as people write them."""
+"""What people write for counts and picture sizes, and the words that are refused."""
 
 import pytest
 from hypothesis import given
@@ -7,33 +7,57 @@ from hypothesis import strategies as st
 from pipeline.core.errors import UsageError
 from pipeline.core.units import format_count, parse_count, parse_size
 
+COUNTS = st.integers(min_value=1, max_value=10**15)
+
 
 @pytest.mark.parametrize(
-    ("text", "expected"),
+    ("text", "count"),
     [
         ("0.5M", 500_000),
+        (".5M", 500_000),
         ("500k", 500_000),
         ("500K", 500_000),
-        ("500 k", 500_000),
+        ("0.5m", 500_000),
+        ("1.5k", 1_500),
+        ("2G", 2_000_000_000),
         ("496306", 496_306),
         ("1_000", 1_000),
-        ("1,000", 1_000),
-        ("1_234_567", 1_234_567),
-        (".5M", 500_000),
-        ("0.494258m", 494_258),
-        ("2G", 2_000_000_000),
-        (" 7 ", 7),
+        ("496,306", 496_306),
+        ("  500 k ", 500_000),
+        ("0.496306M", 496_306),
         ("1", 1),
+        ("1.0", 1),
     ],
 )
-def test_a_count_is_read_as_people_write_it(text: str, expected: int) -> None:
-    assert parse_count(text) == expected
+def test_a_count_is_read_as_people_write_it(text: str, count: int) -> None:
+    assert parse_count(text) == count
 
 
 @pytest.mark.parametrize(
     "text",
-    ["abc", "-1", "0", "0M", "1.5", "0.5.5M", "", " ", "nan", "inf", "1e6", "5MM", "M", "1__000"]
-    + ["1_00", "10_0000", "0.0001k", "1.", "+5", "0x10"],
+    [
+        "",
+        " ",
+        "abc",
+        "nan",
+        "inf",
+        "-1",
+        "+1",
+        "0",
+        "0k",
+        "1.5",
+        "0.5.5M",
+        "0.0001k",
+        ".",
+        "k",
+        "5T",
+        "1e6",
+        "1_00",
+        "_1",
+        "1 000",
+        "5kk",
+        "0x10",
+    ],
 )
 def test_a_word_that_is_no_count_is_refused_by_name(text: str) -> None:
     with pytest.raises(UsageError) as caught:
@@ -42,42 +66,47 @@ def test_a_word_that_is_no_count_is_refused_by_name(text: str) -> None:
     assert repr(text) in str(caught.value)
 
 
-@given(st.integers(1, 10**15))
-def test_a_count_printed_plainly_reads_back_equal(count: int) -> None:
+@given(COUNTS)
+def test_the_digits_of_a_count_give_it_back(count: int) -> None:
     assert parse_count(str(count)) == count
 
 
-@given(st.integers(1, 10**15))
-def test_a_count_printed_in_groups_of_three_reads_back_equal(count: int) -> None:
-    assert parse_count(f"{count:,}") == parse_count(f"{count:_}") == count
+@given(COUNTS)
+def test_grouped_digits_give_the_count_back(count: int) -> None:
+    assert (parse_count(f"{count:,}"), parse_count(f"{count:_}")) == (count, count)
 
 
-@given(st.integers(1, 10**9), st.integers(0, 5))
-def test_a_fraction_of_a_million_is_exact(count: int, zeros: int) -> None:
-    """Binary fractions would turn 0.494258M into 494257 now and then."""
-    text = f"{count // 10**6}.{count % 10**6:06d}{'0' * zeros}M"
-
-    assert parse_count(text) == count
+@given(COUNTS)
+def test_a_count_in_millions_loses_no_digit(count: int) -> None:
+    assert parse_count(f"{count // 10**6}.{count % 10**6:06d}M") == count
 
 
 @pytest.mark.parametrize(
-    ("count", "expected"),
-    [(7, "7"), (999, "999"), (494_258, "494k"), (1_500_000, "1.500M"), (2_972_000_000, "2.972G")],
+    ("count", "text"),
+    [(27, "27"), (999, "999"), (494_258, "494k"), (1_500_000, "1.500M"), (2 * 10**9, "2.000G")],
 )
-def test_a_count_is_shortened_for_people(count: int, expected: str) -> None:
-    assert format_count(count) == expected
+def test_a_count_is_shown_short(count: int, text: str) -> None:
+    assert format_count(count) == text
+
+
+@pytest.mark.xfail(reason="three decimals are kept from 10M on: 12.346M")
+@given(COUNTS.filter(lambda count: count < 10**12))
+def test_a_count_is_shown_in_at_most_four_digits(count: int) -> None:
+    assert sum(character.isdigit() for character in format_count(count)) <= 4
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"),
-    [("120x160", (120, 160)), ("360X480", (360, 480)), (" 8x9 ", (8, 9))],
+    ("text", "size"),
+    [("120x160", (120, 160)), ("360X480", (360, 480)), (" 8x8 ", (8, 8)), ("9x1000", (9, 1000))],
 )
-def test_a_size_is_height_by_width(text: str, expected: tuple[int, int]) -> None:
-    assert parse_size(text) == expected
+def test_a_size_is_height_then_width(text: str, size: tuple[int, int]) -> None:
+    assert parse_size(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "120", "120x", "x160", "7x160", "160x7", "-8x8", "8x8x8"])
-def test_a_word_that_is_no_picture_size_is_refused_by_name(text: str) -> None:
+@pytest.mark.parametrize(
+    "text", ["", "x", "120", "120x", "x160", "7x160", "160x7", "-8x8", "8.5x8", "8x8x8", "8 x 8"]
+)
+def test_what_is_no_size_is_refused_by_name(text: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_size(text)
 
@@ -85,5 +114,5 @@ def test_a_word_that_is_no_picture_size_is_refused_by_name(text: str) -> None:
 
 
 @given(st.integers(8, 10_000), st.integers(8, 10_000))
-def test_a_size_reads_back_equal(height: int, width: int) -> None:
+def test_a_size_that_is_written_reads_back(height: int, width: int) -> None:
     assert parse_size(f"{height}x{width}") == (height, width)

@@ -3,12 +3,13 @@
 import hashlib
 import io
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
@@ -106,6 +107,15 @@ def write_shard(
 
 def count_pixels(label: NDArray[np.uint8]) -> tuple[int, ...]:
     return tuple(int((label == value).sum()) for value in (*range(CLASSES.num_classes), IGNORE))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """On tensors this small a second thread only waits, longest where cores are shared."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

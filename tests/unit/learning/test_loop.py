@@ -202,6 +202,31 @@ def test_a_training_that_failed_saves_nothing(tmp_path: Path, context_at: MakeCo
     assert list(tmp_path.iterdir()) == []
 
 
+STANDSTILL = replace(SPEC, training=TrainConfig(epochs=3, batch_size=10, learning_rate=0.0))
+
+
+def test_every_epoch_sees_other_views_of_the_pictures(
+    tmp_path: Path, context_at: MakeContext
+) -> None:
+    """With weights that stand still and all samples in one step, only the views can differ."""
+    losses = [result.train_loss for result in train(STANDSTILL, context_at(tmp_path))]
+
+    assert all(abs(a - b) > 1e-3 for a, b in zip(losses, losses[1:], strict=False))
+
+
+def test_the_loss_is_a_mean_whatever_the_scale_of_the_class_weights(
+    tmp_path: Path, context_at: MakeContext
+) -> None:
+    context = context_at(tmp_path / "as they are")
+    dataset, *splits = context.data
+    heavier = tuple(1000 * weight for weight in dataset.info.class_weights)
+    info = replace(dataset.info, class_weights=heavier)
+    other = replace(context_at(tmp_path / "heavier"), data=(replace(dataset, info=info), *splits))
+
+    one, same = (stop_after(1, STANDSTILL, c)[0].train_loss for c in (context, other))
+    assert same == pytest.approx(one, rel=1e-5)
+
+
 @pytest.fixture(scope="module")
 def learnt(tmp_path_factory: pytest.TempPathFactory, context_at: MakeContext) -> list[EpochResult]:
     """Return the results where colour alone tells the class."""
@@ -264,15 +289,18 @@ def test_the_rate_falls_from_its_start_to_nothing(progress: float, rate: float) 
     assert poly_rate(TrainConfig(learning_rate=1e-3), progress) == pytest.approx(rate)
 
 
-def test_the_rate_falls_with_every_step(tmp_path: Path, context_at: MakeContext) -> None:
-    """Two of six steps are done: the second was taken with a sixth of the training behind it."""
+@pytest.mark.parametrize(("epochs", "progress"), [(1, 1 / 6), (2, 3 / 6)])
+def test_the_rate_falls_with_every_step_of_the_whole_training(
+    tmp_path: Path, context_at: MakeContext, epochs: int, progress: float
+) -> None:
+    """Two of six steps are an epoch: its second is taken with the ones before it behind it."""
     context = context_at(tmp_path)
-    stop_after(1, SPEC, context)
+    stop_after(epochs, SPEC, context)
 
     checkpoint = load_checkpoint(context.checkpoints, SPEC)
     assert checkpoint is not None
     rate = checkpoint.optimizer["param_groups"][0]["lr"]
-    assert rate == pytest.approx(1e-2 * (1 - 1 / 6) ** 0.9)
+    assert rate == pytest.approx(1e-2 * (1 - progress) ** 0.9)
 
 
 def test_every_parameter_decays_alike(tmp_path: Path, context_at: MakeContext) -> None:

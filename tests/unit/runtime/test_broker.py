@@ -46,6 +46,22 @@ def test_a_group_that_came_back_is_given_its_job_again_and_no_other_group_is() -
     play(scene())
 
 
+def test_the_epochs_that_a_group_repeats_are_passed_on_once() -> None:
+    async def scene() -> None:
+        broker = Broker()
+        await broker.submit(JOB)
+        await broker.next_assignment(0)
+        assert await broker.post(0, result(1))
+        await broker.next_assignment(0)
+        assert await broker.post(0, result(1))
+        assert not await broker.post(0, result(2))
+
+        assert await broker.next_event("a") == Event(result=result(1))
+        assert await broker.next_event("a") == Event(result=result(2), ends=True)
+
+    play(scene())
+
+
 def test_a_job_that_kills_its_group_every_time_fails_with_the_last_cause() -> None:
     async def scene() -> None:
         broker = Broker()

@@ -116,6 +116,22 @@ def test_a_reopened_study_has_everything(tmp_path: Path) -> None:
     assert math.isnan(after[2].results[0].class_iou[1])
 
 
+def test_a_proposal_that_was_cut_short_is_no_trial(tmp_path: Path) -> None:
+    with study_storage(tmp_path, "s") as storage:
+        study = Study(storage, "s", pool(), SETTINGS, seed=0)
+        whole = study.propose()
+        assert whole is not None
+        half = optuna.load_study(study_name="s", storage=storage).ask()
+        half.suggest_int("num_blocks_2", 1, 8)
+    with study_storage(tmp_path, "s") as storage:
+        study = Study(storage, "s", pool(), SETTINGS, seed=0)
+
+        assert [trial.number for trial in study.trials()] == [whole.number]
+        after = study.propose()
+        assert after is not None
+        assert [trial.number for trial in study.trials()] == [whole.number, after.number]
+
+
 def test_a_result_that_comes_again_is_not_kept_twice() -> None:
     study = Study(in_memory(), "s", pool(), SETTINGS, seed=0)
     trial = study.propose()

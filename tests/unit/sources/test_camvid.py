@@ -5,9 +5,11 @@ import re
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.core.errors import DataError
@@ -18,7 +20,7 @@ REAL_ROOT = Path(__file__).parents[4] / "shared" / "data" / "CamVid"
 SIZE = (6, 8)
 
 
-def save_png(path: Path, pixels: np.ndarray) -> None:
+def save_png(path: Path, pixels: NDArray[Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path, format="PNG")
 
