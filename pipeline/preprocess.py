@@ -32,6 +32,7 @@ def preprocess(options: PreprocessOptions) -> int:
     from pipeline.sources.registry import open_source  # numpy and Pillow: not needed for --help
 
     source = open_source(options.dataset, options.source)
+    source.keys()  # a wrong folder is told before any service is started
 
     # Torch and Ray only now, when the words are known to be right.
     from pipeline.runtime import environment

@@ -5,12 +5,9 @@ B batch, H height, W width, K classes.
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -18,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from pipeline.core.config import EpochResult, TrainConfig, TrialSpec
 from pipeline.core.errors import TrialFailed
-from pipeline.core.partition import evaluation_share, training_batches
+from pipeline.core.partition import training_batches
 from pipeline.learning.augment import augment, normalise
 from pipeline.learning.cgnet import CGNet
 from pipeline.learning.checkpoint import (
@@ -28,56 +25,12 @@ from pipeline.learning.checkpoint import (
     save_checkpoint,
     save_weights,
 )
+from pipeline.learning.context import TrainContext, summed
 from pipeline.learning.dataset import Dataset, Split
-from pipeline.learning.folder import Folder
-from pipeline.learning.metrics import class_iou, confusion_counts, mean_iou
+from pipeline.learning.evaluation import evaluate
+from pipeline.learning.metrics import class_iou, mean_iou
 
 _POLY_POWER = 0.9
-_EVALUATION_BATCH = 8
-_CPU = torch.device("cpu")
-
-
-class TrainContext(Protocol):
-    """What a training may know of where it runs."""
-
-    @property
-    def rank(self) -> int:
-        """This process among those that train together."""
-        ...
-
-    @property
-    def world_size(self) -> int:
-        """How many processes train together."""
-        ...
-
-    @property
-    def device(self) -> torch.device:
-        """Where tensors live."""
-        ...
-
-    @property
-    def checkpoints(self) -> Folder:
-        """This training's own folder, the same for all ranks and after a restart."""
-        ...
-
-    def dataset(self, spec: TrialSpec) -> tuple[Dataset, Split, Split]:
-        """Return the data set of a spec with its train and val splits."""
-        ...
-
-
-@dataclass(frozen=True)
-class LocalContext:
-    """One process on its own."""
-
-    checkpoints: Folder
-    data: tuple[Dataset, Split, Split]
-    rank: int = 0
-    world_size: int = 1
-    device: torch.device = _CPU
-
-    def dataset(self, spec: TrialSpec) -> tuple[Dataset, Split, Split]:
-        """Return the data this context was made with."""
-        return self.data
 
 
 def train(spec: TrialSpec, context: TrainContext) -> Iterator[EpochResult]:
@@ -167,7 +120,7 @@ class _Trainer:
             image_BCHW, label_BHW = self.batch(split, indices, epoch)
             progress = (epoch + step / len(batches)) / training.epochs
             total += self.step(image_BCHW, label_BHW, poly_rate(training, progress))
-        mean = float(_summed(total, context)) / len(batches)
+        mean = float(summed(total, context)) / len(batches)
         if not np.isfinite(mean):
             raise TrialFailed(f"the loss is {mean} in epoch {epoch + 1}: lower the learning rate")
         return mean
@@ -196,7 +149,7 @@ class _Trainer:
         loss, weight = weighted_loss(
             self.module(image_BCHW), label_BHW, self.class_weights_K, self.info.classes.ignore_index
         )
-        part = loss / _summed(weight, self.context).clamp(min=1e-12)
+        part = loss / summed(weight, self.context).clamp(min=1e-12)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         self.optimizer.zero_grad()
@@ -221,34 +174,6 @@ def weighted_loss(
 def poly_rate(training: TrainConfig, progress: float) -> float:
     """Return the learning rate when ``progress`` (0 to 1) of the training is done."""
     return training.learning_rate * float((1.0 - progress) ** _POLY_POWER)
-
-
-@torch.inference_mode()
-def evaluate(model: nn.Module, split: Split, dataset: Dataset, context: TrainContext) -> Tensor:
-    """Return (K, K) confusion counts over a split, each sample counted once over all ranks."""
-    model.eval()
-    info = dataset.info
-    k = info.classes.num_classes
-    if context.world_size > 1:  # each rank saw other batches: evaluate one set of statistics
-        for buffer in model.buffers():
-            dist.broadcast(buffer, src=0)
-    confusion_KK = torch.zeros(k, k, dtype=torch.int64, device=context.device)
-    share = evaluation_share(len(split), rank=context.rank, world_size=context.world_size)
-    for start in range(0, len(share), _EVALUATION_BATCH):
-        pairs = [split[index] for index in share[start : start + _EVALUATION_BATCH]]
-        images, labels = (torch.stack(part).to(context.device) for part in zip(*pairs, strict=True))
-        picture = normalise(images, info.mean, info.std).to(memory_format=torch.channels_last)
-        prediction = model(picture).argmax(dim=1)
-        confusion_KK += confusion_counts(prediction, labels, k, info.classes.ignore_index)
-    return _summed(confusion_KK, context)
-
-
-def _summed(value: Tensor, context: TrainContext) -> Tensor:
-    """Return the sum of ``value`` over all ranks."""
-    if context.world_size > 1:
-        value = value.detach().clone()
-        dist.all_reduce(value)
-    return value
 
 
 def _save(

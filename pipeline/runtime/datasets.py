@@ -48,7 +48,6 @@ def make_dataset(source: Source, uri: str, image_size: tuple[int, int] | None) -
     Raises:
         DataError: the source is not what it should be.
     """
-    source.keys()  # a wrong folder is told before a cluster is started
     cluster.connect()
     started = time.monotonic()
 

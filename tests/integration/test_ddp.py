@@ -15,9 +15,10 @@ from pipeline.core.architecture import Architecture
 from pipeline.core.config import DataConfig, TrainConfig, TrialSpec
 from pipeline.learning.cgnet import CGNet
 from pipeline.learning.checkpoint import WEIGHTS_FILE, load_weights
+from pipeline.learning.context import LocalContext
 from pipeline.learning.dataset import open_dataset, write_records
 from pipeline.learning.folder import write_bytes
-from pipeline.learning.loop import LocalContext, train
+from pipeline.learning.loop import train
 from pipeline.runtime.sharding import describe, plan_shards, write_shard
 from pipeline.runtime.storage import open_folder
 from pipeline.sources.streets.source import Streets

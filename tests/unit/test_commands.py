@@ -70,6 +70,7 @@ def test_a_wrong_word_of_preprocess_is_one_line(
 
     assert (done.returncode, done.stderr.count("\n")) == (code, 1), done.stderr
     assert said in done.stderr
+    assert not (tmp_path / "state" / "services").exists(), "no service has been started"
 
 
 def test_an_unknown_option_is_named() -> None:

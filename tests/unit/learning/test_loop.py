@@ -21,8 +21,10 @@ from pipeline.learning.checkpoint import (
     load_checkpoint,
     load_weights,
 )
+from pipeline.learning.context import LocalContext
+from pipeline.learning.evaluation import evaluate
 from pipeline.learning.folder import Folder
-from pipeline.learning.loop import LocalContext, evaluate, poly_rate, train, weighted_loss
+from pipeline.learning.loop import poly_rate, train, weighted_loss
 from pipeline.learning.metrics import mean_iou
 
 EPOCHS = 3

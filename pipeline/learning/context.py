@@ -1,0 +1,65 @@
+"""Where a training runs, as far as it may know: one rank among others, and its folder."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from pipeline.core.config import TrialSpec
+from pipeline.learning.dataset import Dataset, Split
+from pipeline.learning.folder import Folder
+
+_CPU = torch.device("cpu")
+
+
+class TrainContext(Protocol):
+    """What a training may know of where it runs."""
+
+    @property
+    def rank(self) -> int:
+        """This process among those that train together."""
+        ...
+
+    @property
+    def world_size(self) -> int:
+        """How many processes train together."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where tensors live."""
+        ...
+
+    @property
+    def checkpoints(self) -> Folder:
+        """This training's own folder, the same for all ranks and after a restart."""
+        ...
+
+    def dataset(self, spec: TrialSpec) -> tuple[Dataset, Split, Split]:
+        """Return the data set of a spec with its train and val splits."""
+        ...
+
+
+@dataclass(frozen=True)
+class LocalContext:
+    """One process on its own."""
+
+    checkpoints: Folder
+    data: tuple[Dataset, Split, Split]
+    rank: int = 0
+    world_size: int = 1
+    device: torch.device = _CPU
+
+    def dataset(self, spec: TrialSpec) -> tuple[Dataset, Split, Split]:
+        """Return the data this context was made with."""
+        return self.data
+
+
+def summed(value: Tensor, context: TrainContext) -> Tensor:
+    """Return the sum of ``value`` over all ranks."""
+    if context.world_size > 1:
+        value = value.detach().clone()
+        dist.all_reduce(value)
+    return value
