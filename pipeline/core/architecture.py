@@ -70,6 +70,8 @@ class Architecture:
         canonical = asdict(self) | {
             "dilations_2": self.block_dilations_2,
             "dilations_3": self.block_dilations_3,
+            "reduction_2": self.widths[1] // self.reduction_2,  # only the hidden width is built
+            "reduction_3": self.widths[2] // self.reduction_3,
         }
         text = json.dumps(canonical, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:10]

@@ -34,10 +34,10 @@ def parse_count(text: str) -> int:
 
 
 def format_count(count: int) -> str:
-    """Return ``count`` to four digits or fewer for people: 494258 becomes ``494k``."""
+    """Return ``count`` to four digits or fewer for people: 494258 becomes ``494.3k``."""
     for suffix, factor in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
         if count >= factor:
-            return f"{count / factor:.{3 if suffix != 'k' else 0}f}{suffix}"
+            return f"{count / factor:.4g}{suffix}"
     return str(count)
 
 

@@ -3,6 +3,8 @@
 C channels, H height, W width.
 """
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -36,7 +38,7 @@ def augment(
     low, high = config.scale_range
     scale = low + _SCALE_STEP * draw.integers(round((high - low) / _SCALE_STEP) + 1)
     # Cutting before scaling gives the authors' scale-then-crop without scaling what is cut away.
-    cut_height, cut_width = (min(n, round(n / scale)) for n in (height, width))
+    cut_height, cut_width = (min(n, math.ceil(n / scale)) for n in (height, width))
     top = int(draw.integers(height - cut_height + 1))
     left = int(draw.integers(width - cut_width + 1))
     window = (slice(top, top + cut_height), slice(left, left + cut_width))

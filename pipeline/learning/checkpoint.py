@@ -2,22 +2,35 @@
 
 import io
 import json
+import pickle
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import safetensors.torch
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from pipeline.core.architecture import Architecture
 from pipeline.core.config import EpochResult, TrialSpec
-from pipeline.core.errors import DataError
+from pipeline.core.errors import DataError, UsageError
 from pipeline.learning.cgnet import CGNet
-from pipeline.learning.folder import Folder, exists, read_bytes, write_bytes
+from pipeline.learning.folder import Folder, exists, folder_uri, read_bytes, write_bytes
 
 CHECKPOINT_FILE = "checkpoint.pt"
 WEIGHTS_FILE = "weights.safetensors"
+
+# What a file that we did not write can make the reader raise.
+_NOT_OURS = (
+    AttributeError,
+    KeyError,
+    RuntimeError,
+    SafetensorError,
+    TypeError,
+    UsageError,
+    ValueError,
+)
 
 
 @dataclass(frozen=True)
@@ -52,12 +65,15 @@ def load_checkpoint(folder: Folder, spec: TrialSpec) -> Checkpoint | None:
     """Return the last checkpoint of this training, or None if it has not got that far.
 
     Raises:
-        DataError: the folder holds the checkpoint of another training.
+        DataError: the checkpoint cannot be read, or is of another training.
     """
     if not exists(folder, CHECKPOINT_FILE):
         return None
     content = io.BytesIO(read_bytes(folder, CHECKPOINT_FILE))
-    state = torch.load(content, map_location="cpu", weights_only=True)
+    try:
+        state = torch.load(content, map_location="cpu", weights_only=True)
+    except (EOFError, RuntimeError, pickle.UnpicklingError) as cause:
+        raise DataError(f"{CHECKPOINT_FILE} in {folder_uri(folder)} cannot be read") from cause
     if state["spec_id"] != spec.id:
         raise DataError(
             f"{CHECKPOINT_FILE} belongs to training {state['spec_id']}, this is {spec.id}: "
@@ -106,6 +122,6 @@ def load_weights(content: bytes) -> tuple[CGNet, Deployment]:
         )
         model = CGNet(deployment.architecture)
         model.load_state_dict(safetensors.torch.load(content))
-    except (KeyError, ValueError, TypeError, RuntimeError) as cause:
+    except _NOT_OURS as cause:
         raise DataError(f"{WEIGHTS_FILE} is not a network of this program ({cause})") from cause
     return model.eval(), deployment

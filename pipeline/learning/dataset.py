@@ -74,12 +74,15 @@ class Split:
         if self._kept is not None:
             return self._kept[index]
         record = self.records[index]
-        with self._folder.open_input_file(record.shard) as shard:
-            return _decode(
-                record,
-                shard.read_at(record.image_bytes, record.image_offset),
-                shard.read_at(record.label_bytes, record.label_offset),
-            )
+        try:
+            with self._folder.open_input_file(record.shard) as shard:
+                image = shard.read_at(record.image_bytes, record.image_offset)
+                label = shard.read_at(record.label_bytes, record.label_offset)
+        except FileNotFoundError as cause:
+            raise DataError(
+                f"{record.shard} is missing in {folder_uri(self._folder)}: preprocess again"
+            ) from cause
+        return _decode(record, image, label)
 
     def _read_all(self) -> list[tuple[Tensor, Tensor]]:
         by_shard: dict[str, list[int]] = defaultdict(list)
@@ -162,5 +165,5 @@ def read_records(content: bytes) -> tuple[SampleRecord, ...]:
         return tuple(
             SampleRecord(**row | {"class_pixels": tuple(row["class_pixels"])}) for row in rows
         )
-    except (pa.ArrowException, KeyError, TypeError) as cause:
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as cause:
         raise DataError(f"{MANIFEST_FILE} cannot be read ({cause}): preprocess again") from cause

@@ -47,7 +47,7 @@ def register_champion(
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, WEIGHTS_FILE)
             path.write_bytes(weights)
-            version = _log(path, name, run_id)
+            version = _log(client, path, name, run_id)
         for key, value in _facts(trial, info, digest).items():
             client.set_model_version_tag(name, version, key, value)
         client.set_registered_model_alias(name, ALIAS, version)
@@ -61,7 +61,7 @@ def _champion_digest(client: MlflowClient, name: str) -> str | None:
         return None  # no model of this name, or none with the alias yet
 
 
-def _log(weights: Path, name: str, run_id: str) -> str:
+def _log(client: MlflowClient, weights: Path, name: str, run_id: str) -> str:
     signature = ModelSignature(
         inputs=Schema([TensorSpec(np.dtype("uint8"), (-1, -1, -1, 3))]),
         outputs=Schema([TensorSpec(np.dtype("uint8"), (-1, -1, -1))]),
@@ -77,9 +77,11 @@ def _log(weights: Path, name: str, run_id: str) -> str:
             pip_requirements=[
                 f"{package}=={importlib.metadata.version(package)}" for package in _SERVING_PACKAGES
             ],
-            registered_model_name=name,
         )
-    return str(logged.registered_model_version)
+    if not client.search_registered_models(f"name = '{name}'"):
+        client.create_registered_model(name)
+    version = client.create_model_version(name, logged.model_uri, run_id, model_id=logged.model_id)
+    return str(version.version)
 
 
 def _facts(trial: TrialRecord, info: DatasetInfo, digest: str) -> dict[str, str]:

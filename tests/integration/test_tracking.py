@@ -115,7 +115,5 @@ def test_messages_that_mlflow_refuses_are_counted(client: MlflowClient, study: S
 def test_an_mlflow_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
 
-    with pytest.raises(
-        ServiceUnavailable, match="does not answer"
-    ):
+    with pytest.raises(ServiceUnavailable, match="does not answer"):
         check_mlflow()

@@ -73,7 +73,7 @@ def test_the_defaults_are_the_papers_m3n21() -> None:
 
 def test_the_id_of_the_default_never_changes() -> None:
     """Studies and checkpoints on disk carry this id."""
-    assert Architecture().id == "45f6ac034c"
+    assert Architecture().id == "638c2ee861"
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,6 @@ def test_ids_are_equal_exactly_when_the_layers_are(one: Architecture, other: Arc
     assert (one.id == other.id) == (layers(one) == layers(other))
 
 
-@pytest.mark.xfail(reason="the id is made of the reductions, not of the hidden widths they give")
 def test_reductions_that_give_one_hidden_width_share_the_id() -> None:
     one = Architecture(widths=(4, 8, 16), reduction_2=3, reduction_3=16)
     other = replace(one, reduction_2=4)

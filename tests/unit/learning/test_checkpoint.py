@@ -153,7 +153,6 @@ def test_saving_leaves_nothing_but_the_checkpoint(folder: Folder, tmp_path: Path
     assert [path.name for path in tmp_path.iterdir()] == [CHECKPOINT_FILE]
 
 
-@pytest.mark.xfail(reason="EOFError and UnpicklingError of torch.load are not translated")
 @pytest.mark.parametrize("content", [b"", b"garbage", bytes(1000)], ids=["empty", "text", "zeros"])
 def test_what_is_no_checkpoint_is_refused_by_name(
     folder: Folder, tmp_path: Path, content: bytes
@@ -215,9 +214,7 @@ def test_weights_with_another_networks_description_are_refused(weights: bytes) -
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(
-            "architecture", marks=pytest.mark.xfail(reason="AttributeError is not translated")
-        ),
+        pytest.param("architecture"),
         "mean",
         "class_names",
         "palette",
@@ -228,7 +225,6 @@ def test_weights_with_a_gap_in_their_description_are_refused(weights: bytes, nam
         load_weights(with_deployment(weights, **{name: None}))
 
 
-@pytest.mark.xfail(reason="the architecture's UsageError is not translated")
 def test_weights_of_a_network_that_cannot_be_are_refused(weights: bytes) -> None:
     impossible = ARCHITECTURE.to_dict() | {"num_blocks_2": 0}
 
@@ -236,7 +232,6 @@ def test_weights_of_a_network_that_cannot_be_are_refused(weights: bytes) -> None
         load_weights(with_deployment(weights, architecture=impossible))
 
 
-@pytest.mark.xfail(reason="SafetensorError is not translated")
 @pytest.mark.parametrize("missing", [1, 5000])
 def test_weights_that_are_cut_off_are_refused(weights: bytes, missing: int) -> None:
     with pytest.raises(DataError, match=WEIGHTS_FILE):

@@ -173,9 +173,7 @@ def test_a_cut_off_shard_is_reported_with_the_sample(written: Written, memory_li
     "memory_limit",
     [
         pytest.param(KEEP, id="kept"),
-        pytest.param(
-            LAZY, id="lazy", marks=pytest.mark.xfail(reason="FileNotFoundError is not translated")
-        ),
+        pytest.param(LAZY, id="lazy"),
     ],
 )
 def test_a_missing_shard_is_reported_by_name(written: Written, memory_limit: int) -> None:
@@ -254,11 +252,7 @@ def parquet(columns: dict[str, list[Any]]) -> bytes:
         pytest.param(b"", id="empty"),
         pytest.param(b"garbage", id="text"),
         pytest.param(parquet({"key": ["a"], "split": ["train"]}), id="other columns"),
-        pytest.param(
-            b"PAR1" + bytes(40) + b"PAR1",
-            id="zeros",
-            marks=pytest.mark.xfail(reason="pyarrow's OSError is not translated"),
-        ),
+        pytest.param(b"PAR1" + bytes(40) + b"PAR1", id="zeros"),
     ],
 )
 def test_a_manifest_of_something_else_is_refused(written: Written, content: bytes) -> None:
@@ -268,7 +262,6 @@ def test_a_manifest_of_something_else_is_refused(written: Written, content: byte
         open_dataset(written.folder)
 
 
-@pytest.mark.xfail(reason="pyarrow's OSError and UnicodeDecodeError are not translated")
 def test_a_damaged_manifest_raises_nothing_but_a_data_error(written: Written) -> None:
     """Damage to a value may read as another value: then the sample's sha256 tells."""
     sound = write_records(written.records)

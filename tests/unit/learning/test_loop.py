@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -213,7 +214,7 @@ def test_every_epoch_sees_other_views_of_the_pictures(
     """With weights that stand still and all samples in one step, only the views can differ."""
     losses = [result.train_loss for result in train(STANDSTILL, context_at(tmp_path))]
 
-    assert all(abs(a - b) > 1e-3 for a, b in zip(losses, losses[1:], strict=False))
+    assert all(abs(a - b) > 1e-3 for a, b in pairwise(losses))
 
 
 def test_the_loss_is_a_mean_whatever_the_scale_of_the_class_weights(
