@@ -24,7 +24,7 @@ class SearchOptions:
     """Name of a data set in the store, or the URI of one; streets is made if it is not there."""
     space: str = "cgnet"
     """Which architectures: a name from search_spaces/."""
-    trials: int = 12
+    trials: int = 10
     """Trainings that the study is to hold in the end."""
     epochs: int = 4
     """Passes over the train split in each training."""
