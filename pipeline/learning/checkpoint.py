@@ -3,7 +3,6 @@
 import io
 import json
 import pickle
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,6 +14,7 @@ from torch import nn
 from pipeline.core.architecture import Architecture
 from pipeline.core.config import EpochResult, TrialSpec
 from pipeline.core.errors import DataError, UsageError
+from pipeline.core.manifest import Colour
 from pipeline.learning.cgnet import CGNet
 from pipeline.learning.folder import Folder, exists, folder_uri, read_bytes, write_bytes
 
@@ -72,17 +72,18 @@ def load_checkpoint(folder: Folder, spec: TrialSpec) -> Checkpoint | None:
     content = io.BytesIO(read_bytes(folder, CHECKPOINT_FILE))
     try:
         state = torch.load(content, map_location="cpu", weights_only=True)
-    except (EOFError, RuntimeError, pickle.UnpicklingError) as cause:
+        results = tuple(
+            EpochResult(**row | {"class_iou": tuple(row["class_iou"])}) for row in state["results"]
+        )
+        checkpoint = Checkpoint(state["spec_id"], results, state["model"], state["optimizer"])
+    except (EOFError, KeyError, RuntimeError, TypeError, pickle.UnpicklingError) as cause:
         raise DataError(f"{CHECKPOINT_FILE} in {folder_uri(folder)} cannot be read") from cause
-    if state["spec_id"] != spec.id:
+    if checkpoint.spec_id != spec.id:
         raise DataError(
-            f"{CHECKPOINT_FILE} belongs to training {state['spec_id']}, this is {spec.id}: "
+            f"{CHECKPOINT_FILE} belongs to training {checkpoint.spec_id}, this is {spec.id}: "
             "choose another --name"
         )
-    results = tuple(
-        EpochResult(**row | {"class_iou": tuple(row["class_iou"])}) for row in state["results"]
-    )
-    return Checkpoint(state["spec_id"], results, state["model"], state["optimizer"])
+    return checkpoint
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ class Deployment:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     class_names: tuple[str, ...]
-    palette: Sequence[tuple[int, int, int]]
+    palette: tuple[Colour, ...]
 
 
 def save_weights(folder: Folder, model: nn.Module, deployment: Deployment) -> None:
@@ -118,7 +119,7 @@ def load_weights(content: bytes) -> tuple[CGNet, Deployment]:
             mean=tuple(fields["mean"]),
             std=tuple(fields["std"]),
             class_names=tuple(fields["class_names"]),
-            palette=[(r, g, b) for r, g, b in fields["palette"]],
+            palette=tuple((r, g, b) for r, g, b in fields["palette"]),
         )
         model = CGNet(deployment.architecture)
         model.load_state_dict(safetensors.torch.load(content))

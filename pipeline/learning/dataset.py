@@ -122,7 +122,7 @@ def _decode_png(record: SampleRecord, content: bytes, mode: str) -> NDArray[np.u
                     f"{record.height}x{record.width}: preprocess again"
                 )
             return np.array(picture)
-    except (UnidentifiedImageError, OSError, SyntaxError) as cause:
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as cause:
         raise DataError(f"sample {record.key} in {record.shard} is no PNG: {cause}") from cause
 
 

@@ -73,15 +73,6 @@ def start_s3(state_dir: Path) -> S3Address:
     return S3Address(services.s3_endpoint, services.access_key, services.secret_key)
 
 
-def start_mlflow(state_dir: Path) -> str:
-    """Start MLflow, and S3 for its artifacts, unless they run already; return its URI.
-
-    Raises:
-        ServiceUnavailable: one of them does not start; the message names its log.
-    """
-    return start(state_dir).mlflow_uri
-
-
 def ensure_environment(state_dir: Path, *, needs_s3: bool, needs_mlflow: bool) -> None:
     """Set the variables through which libraries find S3 and MLflow, starting what is missing.
 

@@ -6,18 +6,12 @@ see the data set before, or none.
 """
 
 import hashlib
-import io
 import json
-import tarfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import ray
-import webdataset
 from numpy.typing import NDArray
-from PIL import Image
 
 from pipeline.core.errors import DataError, PipelineError
 from pipeline.core.manifest import (
@@ -28,33 +22,13 @@ from pipeline.core.manifest import (
     class_weights,
 )
 from pipeline.learning.dataset import write_records
-from pipeline.learning.folder import Folder, exists, read_bytes, write_bytes
+from pipeline.learning.folder import exists, read_bytes, write_bytes
+from pipeline.runtime.shards import Shard, ShardResult, write_shard
 from pipeline.runtime.storage import open_folder
-from pipeline.sources.source import LabelledImage, Source
+from pipeline.sources.source import Source
 
 SAMPLES_PER_SHARD = 64
 _LAYOUT_VERSION = 1
-
-
-@dataclass(frozen=True)
-class ShardResult:
-    """What one task wrote, and the sums that the statistics are made of.
-
-    ``channel_sums`` and ``channel_squares`` are (3,) sums over all pixels of the shard.
-    """
-
-    records: tuple[SampleRecord, ...]
-    channel_sums: NDArray[np.float64]
-    channel_squares: NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Shard:
-    """One shard to write: its place and the samples in it."""
-
-    path: str
-    split: str
-    keys: tuple[str, ...]
 
 
 Progress = Callable[[int, int], None]  # samples done, samples in all
@@ -83,10 +57,11 @@ def shard_dataset(
     """
     folder = open_folder(uri)
     fingerprint = _fingerprint(source, image_size)
+    before = None
     if exists(folder, DATASET_FILE):
-        info = DatasetInfo.from_json(read_bytes(folder, DATASET_FILE))
-        if info.fingerprint == fingerprint:
-            return info
+        before = DatasetInfo.from_json(read_bytes(folder, DATASET_FILE))
+        if before.fingerprint == fingerprint:
+            return before
     shards = plan_shards(source, fingerprint)
     total = sum(len(shard.keys) for shard in shards)
     results: list[ShardResult | None] = [None] * len(shards)
@@ -100,6 +75,8 @@ def shard_dataset(
     info = describe(source, name, fingerprint, records, complete)
     write_bytes(folder, f"{fingerprint}/{MANIFEST_FILE}", write_records(records))
     write_bytes(folder, DATASET_FILE, info.to_json().encode())
+    if before is not None:
+        folder.delete_dir(before.fingerprint)  # no reader can find it any more
     return info
 
 
@@ -151,64 +128,6 @@ def describe(
     )
 
 
-def write_shard(
-    source: Source, shard: Shard, folder: Folder, image_size: tuple[int, int] | None
-) -> ShardResult:
-    """Write one shard; the same source and settings give the same bytes.
-
-    Raises:
-        DataError: a sample cannot be read.
-    """
-    buffer = io.BytesIO()
-    sums, squares = np.zeros(3), np.zeros(3)
-    records = []
-    with webdataset.TarWriter(buffer, user="", group="", mtime=0.0, encoder=False) as tar:
-        for key in shard.keys:
-            sample = _resized(source.read(shard.split, key), image_size)
-            image, label = _png(sample.image_HWC), _png(sample.label_HW)
-            tar.write({"__key__": key, "image.png": image, "label.png": label})
-            pixels = sample.image_HWC.reshape(-1, 3).astype(np.float64)
-            sums += pixels.sum(axis=0)
-            squares += (pixels**2).sum(axis=0)
-            records.append(_record(source, shard, key, sample, image, label))
-    content = buffer.getvalue()
-    write_bytes(folder, shard.path, content)
-    offsets = _member_offsets(content)
-    placed = tuple(
-        SampleRecord(
-            **record,
-            image_offset=offsets[f"{record['key']}.image.png"],
-            label_offset=offsets[f"{record['key']}.label.png"],
-        )
-        for record in records
-    )
-    return ShardResult(placed, sums, squares)
-
-
-def _record(
-    source: Source, shard: Shard, key: str, sample: LabelledImage, image: bytes, label: bytes
-) -> dict[str, Any]:
-    k = source.classes.num_classes
-    counts = np.bincount(sample.label_HW.ravel(), minlength=256)
-    height, width = sample.label_HW.shape
-    return {
-        "key": key,
-        "split": shard.split,
-        "shard": shard.path,
-        "image_bytes": len(image),
-        "label_bytes": len(label),
-        "height": height,
-        "width": width,
-        "class_pixels": (*counts[:k].tolist(), int(counts[source.classes.ignore_index])),
-        "sha256": hashlib.sha256(image + label).hexdigest(),
-    }
-
-
-def _member_offsets(content: bytes) -> dict[str, int]:
-    with tarfile.open(fileobj=io.BytesIO(content)) as tar:
-        return {member.name: member.offset_data for member in tar}
-
-
 def _write_all(
     source: Source, shards: Sequence[Shard], uri: str, image_size: tuple[int, int] | None
 ) -> Iterator[tuple[int, ShardResult]]:
@@ -234,21 +153,6 @@ def _shard_task(
     source: Source, shard: Shard, uri: str, image_size: tuple[int, int] | None
 ) -> ShardResult:
     return write_shard(source, shard, open_folder(uri), image_size)
-
-
-def _resized(sample: LabelledImage, size: tuple[int, int] | None) -> LabelledImage:
-    if size is None or size == sample.label_HW.shape:
-        return sample
-    height, width = size
-    image = Image.fromarray(sample.image_HWC).resize((width, height), Image.Resampling.BOX)
-    label = Image.fromarray(sample.label_HW).resize((width, height), Image.Resampling.NEAREST)
-    return LabelledImage(np.asarray(image), np.asarray(label))
-
-
-def _png(array: NDArray[np.uint8]) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(array).save(buffer, format="PNG")
-    return buffer.getvalue()
 
 
 def _fingerprint(source: Source, image_size: tuple[int, int] | None) -> str:

@@ -19,7 +19,8 @@ from pipeline.learning.context import LocalContext
 from pipeline.learning.dataset import open_dataset, write_records
 from pipeline.learning.folder import write_bytes
 from pipeline.learning.loop import train
-from pipeline.runtime.sharding import describe, plan_shards, write_shard
+from pipeline.runtime.sharding import describe, plan_shards
+from pipeline.runtime.shards import write_shard
 from pipeline.runtime.storage import open_folder
 from pipeline.sources.streets.source import Streets
 

@@ -37,7 +37,7 @@ DEPLOYMENT = Deployment(
     mean=(93.5, 94.25, 95.0),
     std=(70.0, 71.0, 72.0),
     class_names=("ground", "wall", "sky"),
-    palette=[(1, 2, 3), (4, 5, 6), (7, 8, 9)],
+    palette=((1, 2, 3), (4, 5, 6), (7, 8, 9)),
 )
 
 
@@ -158,6 +158,16 @@ def test_what_is_no_checkpoint_is_refused_by_name(
     folder: Folder, tmp_path: Path, content: bytes
 ) -> None:
     (tmp_path / CHECKPOINT_FILE).write_bytes(content)
+
+    with pytest.raises(DataError, match=CHECKPOINT_FILE):
+        load_checkpoint(folder, SPEC)
+
+
+@pytest.mark.parametrize("content", [{"epoch": 3}, [1, 2]], ids=["other keys", "list"])
+def test_a_checkpoint_of_another_program_is_refused_by_name(
+    folder: Folder, tmp_path: Path, content: Any
+) -> None:
+    torch.save(content, tmp_path / CHECKPOINT_FILE)
 
     with pytest.raises(DataError, match=CHECKPOINT_FILE):
         load_checkpoint(folder, SPEC)

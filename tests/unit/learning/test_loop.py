@@ -15,7 +15,6 @@ from torch.nn import functional as F
 from pipeline.core.architecture import Architecture
 from pipeline.core.config import DataConfig, EpochResult, TrainConfig, TrialSpec
 from pipeline.core.errors import DataError, TrialFailed, UsageError
-from pipeline.learning.cgnet import CGNet
 from pipeline.learning.checkpoint import (
     CHECKPOINT_FILE,
     WEIGHTS_FILE,
@@ -313,23 +312,3 @@ def test_every_parameter_decays_alike(tmp_path: Path, context_at: MakeContext) -
     checkpoint = load_checkpoint(context.checkpoints, SPEC)
     assert checkpoint is not None
     assert [group["weight_decay"] for group in checkpoint.optimizer["param_groups"]] == [5e-4]
-
-
-def test_evaluation_counts_each_labelled_pixel_once(whole: Run, data: Data) -> None:
-    dataset, _, val = whole.context.data
-    torch.manual_seed(0)
-
-    confusion = evaluate(CGNet(SPEC.architecture), val, dataset, whole.context)
-
-    truth = np.stack([label for _, label in data.samples["val"]])
-    assert confusion.sum(dim=1).tolist() == [int((truth == k).sum()) for k in range(3)]
-
-
-def test_evaluation_changes_nothing_in_the_network(whole: Run) -> None:
-    dataset, _, val = whole.context.data
-    model = CGNet(SPEC.architecture)
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-
-    evaluate(model, val, dataset, whole.context)
-
-    torch.testing.assert_close(dict(model.state_dict()), before, rtol=0, atol=0)

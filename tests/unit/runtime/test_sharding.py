@@ -14,7 +14,8 @@ from pipeline.core.errors import DataError
 from pipeline.core.manifest import ClassTable, DatasetInfo
 from pipeline.learning.dataset import open_dataset, write_records
 from pipeline.learning.folder import write_bytes
-from pipeline.runtime.sharding import SAMPLES_PER_SHARD, describe, plan_shards, write_shard
+from pipeline.runtime.sharding import SAMPLES_PER_SHARD, describe, plan_shards
+from pipeline.runtime.shards import write_shard
 from pipeline.runtime.storage import open_folder
 from pipeline.sources.source import LabelledImage
 from pipeline.sources.streets.source import Streets
