@@ -131,8 +131,9 @@ class Broker:
         self.groups[group_id].last_error = cause
 
     async def close(self) -> None:
-        """Have every group end when its job is done."""
+        """Have every group end, one that has a job after its current epoch."""
         self.closed = True
+        await self.break_off("the search has ended")
 
     async def break_off(self, cause: str) -> None:
         """End all jobs, now and later: there is no group left to do them."""

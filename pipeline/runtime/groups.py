@@ -4,8 +4,10 @@ A TorchTrainer started for each training would cost ten seconds or more before i
 group costs that once.
 """
 
+import contextlib
 import functools
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +30,8 @@ from pipeline.runtime.cluster import has_gpus, num_slots
 from pipeline.runtime.storage import open_folder
 
 _COLLECTIVE_TIMEOUT_S = 300
+_PATIENCE_S = 10.0
+_RAY_STATE = ".ray"
 
 
 @dataclass(frozen=True)
@@ -70,8 +74,9 @@ def training_groups(num_groups: int, num_workers: int, store: str) -> Iterator[A
         yield broker
     finally:
         ray.get(broker.close.remote())
-        for thread in threads:
-            thread.join(timeout=15)
+        patience_ends = time.monotonic() + _PATIENCE_S
+        for thread in threads:  # what takes longer ends with this process, and has its checkpoint
+            thread.join(max(0.0, patience_ends - time.monotonic()))
 
 
 def train_one(spec: TrialSpec, uri: str) -> Iterator[EpochResult]:
@@ -99,6 +104,7 @@ def train_one(spec: TrialSpec, uri: str) -> Iterator[EpochResult]:
 
 def _run_group(group_id: int, broker: Any, num_workers: int, store: str) -> None:
     gpu = has_gpus()
+    folder, name = open_folder(store), f"group-{uuid.uuid4().hex[:12]}"
     trainer = TorchTrainer(
         _work,
         train_loop_config={"group_id": group_id, "broker": broker},
@@ -109,9 +115,9 @@ def _run_group(group_id: int, broker: Any, num_workers: int, store: str) -> None
             num_workers=num_workers, use_gpu=gpu, resources_per_worker=None if gpu else {"CPU": 1}
         ),
         run_config=RunConfig(  # type: ignore[call-arg]  # Ray's stubs are of the API before
-            name=f"group-{uuid.uuid4().hex[:12]}",
-            storage_path="ray",
-            storage_filesystem=open_folder(store),
+            name=name,
+            storage_path=_RAY_STATE,
+            storage_filesystem=folder,
             failure_config=FailureConfig(max_failures=-1),
             logging_config=LoggingConfig(log_level="ERROR"),
         ),
@@ -121,6 +127,9 @@ def _run_group(group_id: int, broker: Any, num_workers: int, store: str) -> None
     except Exception as cause:  # noqa: BLE001  # whatever it is, trials must not wait for ever
         reason = str(cause).strip().splitlines()[-1:] or [type(cause).__name__]
         ray.get(broker.break_off.remote(f"the training workers cannot run: {reason[0]}"))
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            folder.delete_dir(f"{_RAY_STATE}/{name}")  # a group is never restored from it
 
 
 def _work(config: dict[str, Any]) -> None:
