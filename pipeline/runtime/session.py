@@ -104,7 +104,7 @@ def _train(plan: SearchPlan, study: Study, tracker: StudyTracker, missing: int) 
             plan.spec,
             broker,
             [tracker, console],
-            num_trials=plan.num_trials,
+            num_trials=missing,
             concurrency=slots,
             checkpoints=lambda trial: trial_uri(plan, study, trial),
             scratch=plan.state_dir / "tune",

@@ -6,6 +6,7 @@ checkpoint.
 """
 
 import logging
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -53,21 +54,20 @@ def run_trials(
     checkpoints: CheckpointsOf,
     scratch: Path,
 ) -> None:
-    """Train until the study holds ``num_trials`` ended trials, or its space is used up.
+    """Train ``num_trials`` of the study, those left running first, or until its space is used up.
+
+    Ctrl-C ends it early; what is running then stays so in the study.
 
     Args:
         study: proposes, and keeps every result.
         spec_of: what training a trial means.
         broker: of the training groups.
         listeners: told of everything.
-        num_trials: that the study is to hold in the end, those from before included.
+        num_trials: to be ended by this call.
         concurrency: trainings at once.
         checkpoints: URI of a trial's own folder.
         scratch: folder on this machine for Tune's own record.
     """
-    ended = sum(trial.state is not State.RUNNING for trial in study.trials())
-    if ended >= num_trials:
-        return
     searcher = StudySearcher(study, spec_of, listeners, checkpoints)
     trainable = tune.with_parameters(_trial, broker=broker)
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
@@ -76,12 +76,13 @@ def run_trials(
         tune.with_resources(trainable, {"cpu": 0, "memory": 1}),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
-            num_samples=num_trials - ended,
+            num_samples=num_trials,
             max_concurrent_trials=concurrency,
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(name=study.name, storage_path=str(scratch.resolve()), verbose=0),
     ).fit()
+    shutil.rmtree(scratch / study.name, ignore_errors=True)
 
 
 def _trial(config: dict[str, Any], broker: Any) -> None:
