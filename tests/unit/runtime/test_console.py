@@ -1,0 +1,67 @@
+"""What a person reads of a search, and the picture of its front."""
+
+import re
+
+import pytest
+
+from pipeline.core.architecture import Architecture
+from pipeline.core.config import EpochResult
+from pipeline.runtime.console import SearchConsole, front_table
+from pipeline.runtime.figures import front_html, front_png
+from pipeline.runtime.study import State, TrialRecord
+
+
+def trial(number: int, num_params: int, mean_iou: float, state: State) -> TrialRecord:
+    results = (EpochResult(2, 2, 1.0, mean_iou, (mean_iou,), 1.0, 1.0),)
+    failure = "the loss is nan" if state is State.FAILED else ""
+    architecture = Architecture(11, num_blocks_3=number + 1)
+    return TrialRecord(number, architecture, num_params, state, results, (1,), failure)
+
+
+TRIALS = [
+    trial(0, 400_000, 0.6, State.COMPLETE),
+    trial(1, 300_000, 0.4, State.COMPLETE),
+    trial(2, 350_000, 0.3, State.COMPLETE),
+    trial(3, 100_000, 0.9, State.FAILED),
+]
+
+
+def test_the_front_is_a_table_from_small_to_large() -> None:
+    assert front_table(TRIALS).splitlines() == [
+        "parameters  mIoU %  trial  network",
+        "   300,000   40.00      1  M3 N2 d2-4 r8-16",
+        "   400,000   60.00      0  M3 N1 d2-4 r8-16",
+    ]
+
+
+def test_without_a_terminal_every_end_is_one_plain_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    seconds = iter((0.0, 10.0, 10.0))
+    console = SearchConsole([], num_trials=3, budget=500_000, clock=lambda: next(seconds))
+    with console:
+        console.started(trial(0, 400_000, 0.6, State.RUNNING))
+        console.reached(trial(0, 400_000, 0.6, State.RUNNING))
+        console.ended(TRIALS[0])
+        console.ended(TRIALS[3])
+    first, second = capsys.readouterr().err.splitlines()
+
+    assert first == (
+        "[1/3] trial 0 complete: M3 N1 d2-4 r8-16, 400,000 parameters, mIoU 60.0 %, about 40 s left"
+    )
+    assert second.startswith("[2/3] trial 3 failed: M3 N4 d2-4 r8-16, 100,000 parameters, the loss")
+
+
+def test_the_browsers_figure_names_every_complete_network() -> None:
+    page = front_html(TRIALS, 500_000, "a study")
+
+    for number in (0, 1, 2):
+        assert f"{TRIALS[number].architecture.label} (trial {number})" in page
+    assert TRIALS[3].architecture.label not in page
+    assert re.search(r"budget 500,000", page)
+    assert "<script src=" not in page, "it opens without a network"
+
+
+def test_the_picture_is_a_png_even_of_nothing() -> None:
+    for trials in (TRIALS, []):
+        assert front_png(trials, 500_000, "a study").startswith(b"\x89PNG\r\n")
