@@ -239,4 +239,4 @@ def _read_bytes(path: Path) -> bytes:
 
 
 def _size(pixels: NDArray[np.uint8]) -> str:
-    return f"{pixels.shape[1]}x{pixels.shape[0]}"
+    return f"{pixels.shape[0]}x{pixels.shape[1]}"  # height first, as everywhere here

@@ -168,7 +168,7 @@ def test_image_and_label_of_different_sizes_are_refused(root: Path) -> None:
     path = root / "trainannot" / "a.png"
     save_png(path, np.zeros((6, 7), dtype=np.uint8))
 
-    assert read_error(root).startswith(f"{path} is 7x6, its image is 8x6")
+    assert read_error(root).startswith(f"{path} is 6x7, its image is 6x8")
 
 
 def test_a_label_value_beyond_11_is_refused(root: Path) -> None:
