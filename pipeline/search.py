@@ -26,7 +26,7 @@ class SearchOptions:
     """Which architectures: a name from search_spaces/."""
     trials: int = 10
     """Trainings that the study is to hold in the end."""
-    epochs: int = 4
+    epochs: int = 2
     """Passes over the train split in each training."""
     batch_size: int = 8
     """Pictures in a step, all workers of a trial together."""

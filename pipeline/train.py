@@ -31,7 +31,7 @@ class TrainOptions:
     """Reduction of the global context in stage 2."""
     reduction_3: int = 16
     """Reduction of the global context in stage 3."""
-    epochs: int = 4
+    epochs: int = 2
     """Passes over the train split."""
     batch_size: int = 8
     """Pictures in a step, all workers together."""

@@ -62,5 +62,5 @@ def dataset(shell: Shell) -> str:
     """A small data set on the shell's S3: generated streets at 32x48."""
     out = shell.check("preprocess", "--image-size", "32x48")
 
-    assert "s3://cgnet/datasets/streets-32x48: 768 train, 96 val samples of 32x48" in out
+    assert "s3://cgnet/datasets/streets-32x48: 1536 train, 96 val samples of 32x48" in out
     return "streets-32x48"

@@ -26,7 +26,7 @@ BUDGET = "25k"
 
 def words(dataset: str, name: str, trials: int, epochs: int = 2) -> tuple[str, ...]:
     return (
-        *("--budget", BUDGET, "--space", "smoke", "--dataset", dataset),
+        *("--budget", BUDGET, "--space", "smoke", "--dataset", dataset, "--batch-size", "32"),
         *("--name", name, "--trials", str(trials), "--epochs", str(epochs)),
     )
 

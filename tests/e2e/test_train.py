@@ -7,7 +7,10 @@ import psutil
 
 from tests.e2e.conftest import Shell
 
-WORDS = ("--num-blocks-2", "1", "--num-blocks-3", "2", "--widths", "8", "16", "32")
+WORDS = (
+    *("--num-blocks-2", "1", "--num-blocks-3", "2", "--widths", "8", "16", "32"),
+    *("--batch-size", "32"),
+)
 
 
 def test_two_workers_train_one_network(shell: Shell, dataset: str) -> None:

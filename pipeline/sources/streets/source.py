@@ -29,7 +29,7 @@ class Streets:
     """Generated scenes; a sample follows from seed, split, key and ``image_size`` (H, W) alone."""
 
     seed: int = 0
-    num_train: int = 768
+    num_train: int = 1536
     num_val: int = 96
     image_size: tuple[int, int] = (72, 96)
 
