@@ -28,7 +28,8 @@ def register_champion(
 ) -> str:
     """Log a complete trial's network as a model of the study's run and make it the champion.
 
-    A champion that is this very network already is left alone.
+    The alias goes to the study that ran last: whoever searches again means to replace what is
+    there. A network that is a version already becomes the champion as that version.
 
     Args:
         trial: the champion.
@@ -43,22 +44,23 @@ def register_champion(
     weights = read_bytes(open_folder(checkpoints), WEIGHTS_FILE)
     digest = hashlib.sha256(weights).hexdigest()
     client = MlflowClient()
-    if _champion_digest(client, name) != digest:
+    version = _version_of(client, name, digest)
+    if version is None:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, WEIGHTS_FILE)
             path.write_bytes(weights)
             version = _log(client, path, name, run_id)
         for key, value in _facts(trial, info, digest).items():
             client.set_model_version_tag(name, version, key, value)
-        client.set_registered_model_alias(name, ALIAS, version)
+    client.set_registered_model_alias(name, ALIAS, version)
     return f"models:/{name}@{ALIAS}"
 
 
-def _champion_digest(client: MlflowClient, name: str) -> str | None:
-    try:
-        return client.get_model_version_by_alias(name, ALIAS).tags.get("weights_sha256")
-    except mlflow.exceptions.MlflowException:
-        return None  # no model of this name, or none with the alias yet
+def _version_of(client: MlflowClient, name: str, digest: str) -> str | None:
+    """Return the version that has these very weights, if there is one."""
+    matching = f"name = '{name}' and tags.weights_sha256 = '{digest}'"
+    found = client.search_model_versions(matching, max_results=1)
+    return str(found[0].version) if found else None
 
 
 def _log(client: MlflowClient, weights: Path, name: str, run_id: str) -> str:

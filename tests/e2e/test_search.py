@@ -112,8 +112,9 @@ def test_mlflow_has_a_run_for_the_study_and_one_for_each_trial(
 
 
 def test_the_champion_loads_back_to_the_same_predictions(
-    client: MlflowClient, finished: str
+    shell: Shell, client: MlflowClient, finished: str, dataset: str
 ) -> None:
+    shell.check("search", *words(dataset, "whole", trials=4))  # the study that ran last has it
     name = "cgnet-streets-32x48"
     version = client.get_model_version_by_alias(name, "champion")
     number = re.findall(r"^ *[\d,]+ +[\d.]+ +(\d+) +M", finished, re.MULTILINE)[-1]
