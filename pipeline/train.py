@@ -2,7 +2,7 @@
 
 import math
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.cli import run_command
@@ -50,9 +50,8 @@ def train(options: TrainOptions) -> int:
     training = TrainConfig(
         epochs=options.epochs, batch_size=options.batch_size, num_workers=options.workers
     )
-    Architecture(  # a wrong word is told before anything heavy is imported or started
-        **{name: getattr(options, name) for name in _CHOICES}
-    )
+    # A wrong word is told before anything heavy is imported or started.
+    chosen = Architecture(**{name: getattr(options, name) for name in _CHOICES})
     from pipeline.runtime import environment
 
     environment.configure(options.state_dir)
@@ -64,10 +63,7 @@ def train(options: TrainOptions) -> int:
     datasets.reach(options.store, options.state_dir)
     data, info = datasets.open_or_make(options.dataset, options.store, options.state_dir)
     datasets.check_batches(info, training)
-    architecture = Architecture(
-        num_classes=info.classes.num_classes,
-        **{name: getattr(options, name) for name in _CHOICES},
-    )
+    architecture = replace(chosen, num_classes=info.classes.num_classes)
     spec = TrialSpec(architecture, data, training, options.seed)
     uri = f"{options.store.rstrip('/')}/trainings/{info.name}-{spec.id}"
     console.say(f"{architecture.label}: {count_parameters(architecture):,} parameters")
