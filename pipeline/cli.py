@@ -21,8 +21,8 @@ def run_command(name: str, options_type: type[Options], run: Callable[[Options],
     try:
         return run(options)
     except PipelineError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201  # the message is the output
+        sys.stderr.write(f"error: {error}\n")
         return error.exit_code
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)  # noqa: T201
+        sys.stderr.write("interrupted\n")
         return 130

@@ -1,6 +1,7 @@
 """Command: start, stop or look at the local S3 and MLflow."""
 
 import shlex
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -45,7 +46,7 @@ def _run(options: ServicesOptions) -> int:
     if options.action == "up":
         shell_file = services.shell_file(options.state_dir)
         lines.append(f"to use them from a shell:  . {shlex.quote(str(shell_file))}")
-    print("\n".join(lines))  # noqa: T201  # the command's result
+    sys.stdout.write("\n".join(lines) + "\n")
     return 0
 
 

@@ -49,13 +49,13 @@ class SearchSpace:
             UsageError: a choice is missing or has no such label.
         """
         try:
-            values = {
+            chosen: dict[str, Any] = {
                 name: values[self.labels(name).index(labels[name])]
                 for name, values in self.choices.items()
             }
         except (KeyError, ValueError) as cause:
             raise UsageError(f"space {self.name} does not hold {dict(labels)}") from cause
-        return Architecture(num_classes=num_classes, **values)  # type: ignore[arg-type]  # by name
+        return Architecture(num_classes=num_classes, **chosen)
 
     def pool(self, num_classes: int) -> "Pool":
         """Return every architecture of this space, smallest first."""

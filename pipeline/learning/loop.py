@@ -154,7 +154,7 @@ class _Trainer:
             group["lr"] = learning_rate
         self.optimizer.zero_grad()
         # DDP averages gradients over ranks, but the parts add up.
-        (part * self.context.world_size).backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(part * self.context.world_size)
         self.optimizer.step()
         return part.detach()
 

@@ -1,6 +1,7 @@
 """What cannot work is told in one line, with the exit code that a script can act on."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -55,9 +56,9 @@ def damage_a_picture(root: Path) -> None:
     ],
 )
 def test_a_wrong_source_is_named_and_nothing_is_left(
-    shell: Shell, camvid: Path, tmp_path: Path, damage: object, said: str
+    shell: Shell, camvid: Path, tmp_path: Path, damage: Callable[[Path], object], said: str
 ) -> None:
-    damage(camvid)  # type: ignore[operator]
+    damage(camvid)
     out = tmp_path / "out"
     words = ("--dataset", "camvid", "--source", str(camvid), "--output", str(out))
     done = shell.run("preprocess", *words)

@@ -48,7 +48,7 @@ def run_rank(rank: int, world_size: int, port: int, data_uri: str, out: str) -> 
     """Train in this process; write the results of this rank into ``out``."""
     torch.set_num_threads(1)
     # Each rank has its own batch statistics, which is no mistake but would hide one: hold them.
-    CGNet.train = lambda self, mode=True: nn.Module.train(self, False)  # type: ignore[method-assign]
+    CGNet.train = lambda self, mode=True: nn.Module.train(self, False)
     if world_size > 1:
         address = f"tcp://127.0.0.1:{port}"
         dist.init_process_group("gloo", address, rank=rank, world_size=world_size)
