@@ -7,12 +7,10 @@ only: a shard cannot make the reader run code or write files.
 import hashlib
 import io
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
@@ -22,6 +20,7 @@ from pipeline.core.config import DataConfig
 from pipeline.core.errors import DataError
 from pipeline.core.manifest import DATASET_FILE, MANIFEST_FILE, DatasetInfo, SampleRecord
 from pipeline.learning.folder import Folder, folder_uri, read_bytes
+from pipeline.learning.records import Records, read_records
 
 MEMORY_LIMIT_BYTES = 4 << 30  # decoded pictures of one split that a worker keeps
 
@@ -32,7 +31,7 @@ class Dataset:
 
     folder: Folder
     info: DatasetInfo
-    records: tuple[SampleRecord, ...]
+    records: Records
 
     def split(self, name: str) -> "Split":
         """Return the samples of one split, in stored order.
@@ -40,7 +39,7 @@ class Dataset:
         Raises:
             DataError: the split has no samples.
         """
-        records = tuple(record for record in self.records if record.split == name)
+        records = self.records.of_split(name)
         if not records:
             raise DataError(f"the data set in {folder_uri(self.folder)} has no {name} split")
         return Split(self.folder, records, self.info.image_size)
@@ -56,7 +55,7 @@ class Split:
     def __init__(
         self,
         folder: Folder,
-        records: tuple[SampleRecord, ...],
+        records: Sequence[SampleRecord],
         image_size: tuple[int, int],
         memory_limit: int = MEMORY_LIMIT_BYTES,
     ) -> None:
@@ -142,28 +141,5 @@ def open_dataset(folder: Folder, expected: DataConfig | None = None) -> Dataset:
             f"the data set at {expected.uri} has changed: it is {info.fingerprint}, this training "
             f"was planned on {expected.fingerprint}; choose a new --name to search on the new data"
         )
-    content = read_bytes(folder, f"{info.fingerprint}/{MANIFEST_FILE}")
+    content = read_bytes(folder, f"{info.generation}/{MANIFEST_FILE}")
     return Dataset(folder, info, read_records(content))
-
-
-def write_records(records: Iterable[SampleRecord]) -> bytes:
-    """Return the manifest as Parquet."""
-    sink = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist([asdict(record) for record in records]), sink)
-    return sink.getvalue()
-
-
-def read_records(content: bytes) -> tuple[SampleRecord, ...]:
-    """Read what ``write_records`` wrote.
-
-    Raises:
-        DataError: it is no Parquet file with a manifest's columns.
-    """
-    columns = [field.name for field in fields(SampleRecord)]
-    try:
-        rows = pq.read_table(io.BytesIO(content), columns=columns).to_pylist()
-        return tuple(
-            SampleRecord(**row | {"class_pixels": tuple(row["class_pixels"])}) for row in rows
-        )
-    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as cause:
-        raise DataError(f"{MANIFEST_FILE} cannot be read ({cause}): preprocess again") from cause
