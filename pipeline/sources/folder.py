@@ -13,7 +13,7 @@ from pipeline.core.errors import DataError
 from pipeline.core.manifest import ClassTable
 from pipeline.sources.classes import MaskClasses
 from pipeline.sources.labels import ids_from_colours, ids_from_values
-from pipeline.sources.pairs import PairedFolders, fingerprint, require_folders
+from pipeline.sources.pairs import IMAGE_ENDINGS, PairedFolders, fingerprint, require_folders
 from pipeline.sources.pictures import labelled, read_image, read_mask
 from pipeline.sources.source import LabelledImage
 
@@ -93,22 +93,19 @@ class PlainFolder:
     def _splits(self) -> Mapping[str, PairedFolders]:
         """Return the folders of each split, those of train and val together for a fraction."""
         require_folders(self.root, "images", "masks")
-        there = {
-            path.name
-            for kind in ("images", "masks")
-            for path in (self.root / kind).iterdir()
-            if path.is_dir() and not path.name.startswith(".")
-        }
         if self.val_fraction is None:
-            self._require_splits(there)
+            self._require_splits()
             splits = ["train", "val"]
-        elif "val" in there:
+        elif self._has("val"):
             raise DataError(f"{self.root} has a val split already: leave out --val-fraction")
         else:
             splits = [_POOL]
-        if _TEST in there:
+        if self._has(_TEST):
             splits.append(_TEST)
         return {split: self._folders(split) for split in splits}
+
+    def _has(self, split: str) -> bool:
+        return any((self.root / kind / split).is_dir() for kind in ("images", "masks"))
 
     def _folders(self, split: str) -> PairedFolders:
         images, masks = self.root / "images", self.root / "masks"
@@ -116,16 +113,22 @@ class PlainFolder:
             return PairedFolders(images, masks, except_folder=_TEST)
         return PairedFolders(images / split, masks / split)
 
-    def _require_splits(self, there: set[str]) -> None:
-        if not {"train", "val"} <= there:
+    def _require_splits(self) -> None:
+        if not (self._has("train") and self._has("val")):
             raise DataError(
                 f"{self.root / 'images'} is not split into train/ and val/: make these in images/ "
                 "and masks/, or give --val-fraction, such as 0.2"
             )
-        if others := there - {"train", "val", _TEST}:
+        passed_over = sorted(
+            path
+            for kind in ("images", "masks")
+            for path in (self.root / kind).iterdir()
+            if path.name not in ("train", "val", _TEST) and not path.name.startswith(".")
+            if path.is_dir() or path.name.endswith(IMAGE_ENDINGS)
+        )
+        if passed_over:
             raise DataError(
-                f"{self.root} has folders besides train/, val/ and test/ in images/ or masks/ "
-                f"(first: {min(others)}): move them into a split, or away"
+                f"{passed_over[0]} is in none of train/, val/ and test/: move it into one, or away"
             )
 
 

@@ -1,5 +1,6 @@
 """The file of somebody's own classes."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,15 @@ def test_as_many_classes_as_a_byte_has_room_for(tmp_path: Path) -> None:
 
     assert read_classes(written(tmp_path, text(255))).table.num_classes == 255
     assert "it has 256 [[classes]]" in data_error(read_classes, written(tmp_path, text(256)))
+
+
+def test_the_example_in_the_readme_is_read(tmp_path: Path) -> None:
+    readme = (Path(__file__).parents[3] / "README.md").read_text()
+    (example,) = re.findall(r"```toml\n(.*?)```", readme, re.DOTALL)
+    classes = read_classes(written(tmp_path, example))
+
+    assert classes.ids_of_values() == {1: 0, 2: 1, 0: 255}
+    assert classes.table.names == ("floor", "wall")
 
 
 @pytest.mark.parametrize(

@@ -166,6 +166,7 @@ def test_no_changed_byte_of_a_png_goes_unseen(path: Path, reader: Callable[[Path
         assert data_error(reader, path).startswith(f"{path} ")
 
 
+@pytest.mark.filterwarnings("ignore:.*:UserWarning")  # of Pillow, on damaged EXIF
 @pytest.mark.parametrize("kind", ["JPEG", "WEBP"])
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
