@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +23,9 @@ def ids_from_values(
     Raises:
         DataError: a value is not in ``ids``.
     """
-    ids_HW = _looked_up(values_HW, ids, 1 << 8)
+    table = np.full(256, -1, dtype=np.int16)
+    table[list(ids)] = list(ids.values())
+    ids_HW = table[values_HW]
     if ids_HW.min() < 0:
         y, x = _first(ids_HW < 0)
         raise DataError(
@@ -43,24 +44,19 @@ def ids_from_colours(
         DataError: a colour is not in ``ids``.
     """
     red, green, blue = np.moveaxis(colours_HWC.astype(np.int32), -1, 0)
-    codes = {r << 16 | g << 8 | b: id_ for (r, g, b), id_ in ids.items()}
-    ids_HW = _looked_up(red << 16 | green << 8 | blue, codes, 1 << 24)
-    if ids_HW.min() < 0:
-        y, x = _first(ids_HW < 0)
+    pixels_HW = red << 16 | green << 8 | blue
+    known = sorted((r << 16 | g << 8 | b, id_) for (r, g, b), id_ in ids.items())
+    codes = np.array([code for code, _ in known], dtype=np.int32)
+    table = np.array([id_ for _, id_ in known], dtype=np.uint8)
+    place_HW: NDArray[np.intp] = np.minimum(np.searchsorted(codes, pixels_HW), len(codes) - 1)
+    unknown_HW = codes[place_HW] != pixels_HW
+    if unknown_HW.any():
+        y, x = _first(unknown_HW)
         raise DataError(
             f"{path} holds the colour {colours_HWC[y, x].tolist()} at row {y}, column {x}, which "
             "is of no class: add it to the classes or to the ignored colours"
         )
-    return ids_HW.astype(np.uint8)
-
-
-def _looked_up(
-    codes_HW: NDArray[np.integer[Any]], ids: Mapping[int, int], num_codes: int
-) -> NDArray[np.int16]:
-    """Return the id of each code, -1 where there is none."""
-    table = np.full(num_codes, -1, dtype=np.int16)
-    table[list(ids)] = list(ids.values())
-    return np.take(table, codes_HW)
+    return table[place_HW]
 
 
 def _first(mask_HW: NDArray[np.bool_]) -> tuple[int, int]:

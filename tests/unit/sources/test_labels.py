@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.sources.labels import ids_from_colours, ids_from_values
@@ -14,6 +14,7 @@ BYTES = st.integers(0, 255)
 COLOURS = st.tuples(BYTES, BYTES, BYTES)
 
 
+@settings(deadline=None)
 @given(ids=st.dictionaries(BYTES, BYTES, min_size=1), seed=BYTES)
 def test_each_value_becomes_its_id(ids: dict[int, int], seed: int) -> None:
     values = np.random.default_rng(seed).choice(list(ids), (5, 7)).astype(np.uint8)
@@ -22,6 +23,7 @@ def test_each_value_becomes_its_id(ids: dict[int, int], seed: int) -> None:
     assert ids_from_values(values, ids, MASK).tolist() == expected
 
 
+@settings(deadline=None)
 @given(ids=st.dictionaries(COLOURS, BYTES, min_size=1), seed=BYTES)
 def test_each_colour_becomes_its_id(ids: dict[tuple[int, int, int], int], seed: int) -> None:
     colours = np.random.default_rng(seed).choice(np.array(list(ids)), (5, 7)).astype(np.uint8)
@@ -39,6 +41,7 @@ def test_an_unknown_value_is_told_with_its_place_and_what_was_wanted() -> None:
     assert said.startswith(expected)
 
 
+@settings(deadline=None)
 @given(unknown=COLOURS.filter(lambda colour: colour != (7, 8, 9)))
 def test_an_unknown_colour_is_told_with_its_place(unknown: tuple[int, int, int]) -> None:
     colours = np.full((3, 4, 3), (7, 8, 9), dtype=np.uint8)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from webdataset.tariterators import base_plus_ext
 
@@ -60,6 +60,7 @@ def test_a_missing_file_is_named_as_it_should_be(folders: PairedFolders) -> None
     assert folders.paths("a")[1] == folders.labels / "a.png"
 
 
+@settings(deadline=None)
 @given(stem=STEMS)
 def test_a_key_is_the_whole_key_to_webdataset_and_can_be_turned_back(stem: str) -> None:
     key = key_from_stem(stem)

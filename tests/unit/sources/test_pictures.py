@@ -168,7 +168,9 @@ def test_no_changed_byte_of_a_png_goes_unseen(path: Path, reader: Callable[[Path
 
 @pytest.mark.filterwarnings("ignore:.*:UserWarning")  # of Pillow, on damaged EXIF
 @pytest.mark.parametrize("kind", ["JPEG", "WEBP"])
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(data=st.data())
 def test_a_damaged_file_is_a_picture_or_one_line(
     path: Path, kind: str, data: st.DataObject
