@@ -5,8 +5,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pipeline.core.architecture import Architecture
 from pipeline.core.errors import UsageError
+from pipeline.core.peer import Network, network_from_dict
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,16 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class TrialSpec:
-    """One training, whole: the same spec on the same hardware gives the same curve."""
+    """One training, whole: the same spec on the same hardware gives the same curve.
 
-    architecture: Architecture
+    Attributes:
+        architecture: of the CGNet to train, or the peer to train in its place.
+        data: the data set.
+        training: how.
+        seed: of initial weights, order and augmentation.
+    """
+
+    architecture: Network
     data: DataConfig
     training: TrainConfig
     seed: int
@@ -61,7 +68,8 @@ class TrialSpec:
 
     def to_json(self) -> str:
         """Return the spec as one line of JSON."""
-        return json.dumps(asdict(self), sort_keys=True)
+        fields = asdict(self) | {"architecture": self.architecture.to_dict()}
+        return json.dumps(fields, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> "TrialSpec":
@@ -70,7 +78,7 @@ class TrialSpec:
         training = fields["training"]
         training["scale_range"] = tuple(training["scale_range"])
         return cls(
-            architecture=Architecture.from_dict(fields["architecture"]),
+            architecture=network_from_dict(fields["architecture"]),
             data=DataConfig(**fields["data"]),
             training=TrainConfig(**training),
             seed=fields["seed"],
