@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from pipeline.core.errors import UsageError
@@ -113,6 +113,11 @@ class Architecture:
         return self.widths[2] // self.reduction_3 if self.global_context else 0
 
     @property
+    def built_residual(self) -> str:
+        """Return the residual; "none" where no block has an input of its own width to add."""
+        return "none" if self.num_blocks_2 == self.num_blocks_3 == 1 else self.residual
+
+    @property
     def id(self) -> str:
         """Return ten hex digits, equal exactly for architectures that build the same network."""
         # Two fields say what is built under the names of those that led to it.
@@ -124,8 +129,8 @@ class Architecture:
         }
         canonical.pop("surround", None)  # all in the dilations
         canonical.pop("global_context", None)  # all in the hidden widths
-        if self.num_blocks_2 == self.num_blocks_3 == 1:  # no block has an input of its own width
-            canonical.pop("residual", None)
+        if self.num_blocks_2 == self.num_blocks_3 == 1:
+            canonical.pop("residual", None)  # all the same there
         text = json.dumps(canonical, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:10]
 
@@ -146,15 +151,15 @@ class Architecture:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON can hold them, without switches that are as in the paper."""
-        fields = {name: value for name, value in asdict(self).items() if name not in SWITCHES}
-        plain = {name: list(v) if isinstance(v, tuple) else v for name, v in fields.items()}
+        numbers = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in SWITCHES}
+        plain = {name: list(v) if isinstance(v, tuple) else v for name, v in numbers.items()}
         return plain | self._turned()
 
     @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> "Architecture":
+    def from_dict(cls, written: Mapping[str, Any]) -> "Architecture":
         """Read what ``to_dict`` wrote."""
         values: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()
+            name: tuple(v) if isinstance(v, list) else v for name, v in written.items()
         }
         return cls(**values)
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pipeline.core.architecture import SWITCHES, Architecture
 from pipeline.core.cost import count_parameters, parameter_formula
 from pipeline.core.errors import UsageError
+from pipeline.core.repeats import first_of_each
 
 Value = int | str | tuple[int, ...]
 Label = int | str
@@ -83,9 +84,9 @@ class SearchSpace:
         for stage in ("2", "3"):
             pattern = pool.lengths(f"dilations_{stage}")
             pool = pool.keep(pattern <= pool.column(f"num_blocks_{stage}"))
-        if any(set(SWITCHES) & set(s) for name in self.choices for s in self.settings(name)):
-            ids = [pool.architecture(row).id for row in range(len(pool))]
-            pool = pool.keep(np.isin(np.arange(len(pool)), np.unique(ids, return_index=True)[1]))
+        settings = [self.settings(name) for name in self.choices]
+        if any(SWITCHES.keys() & fields.keys() for choice in settings for fields in choice):
+            pool = pool.keep(first_of_each(settings, pool.picks))
         sizes = parameter_formula(num_classes, pool.column)
         order = np.argsort(sizes, kind="stable")
         return Pool(self, num_classes, pool.picks[order], sizes[order])

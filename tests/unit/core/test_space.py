@@ -1,5 +1,6 @@
 """Search spaces: complete, without repetition, and cut to a budget exactly."""
 
+import itertools
 import json
 import subprocess
 import sys
@@ -200,6 +201,45 @@ def test_a_space_of_all_switches_knows_its_sizes(switched: SearchSpace) -> None:
 
     sizes = [count_parameters(pool.architecture(row)) for row in range(len(pool))]
     assert pool.num_params.tolist() == sizes == sorted(sizes)
+
+
+# Values that switches hide, or that repeat each other once a switch is turned.
+OVERLAPPING: dict[str, tuple[Any, ...]] = {
+    "num_blocks_2": (1, 2),
+    "num_blocks_3": (1, 3),
+    "dilations_2": ((1,), (2,)),
+    "dilations_3": ((4,), (1,), (1, 2, 4)),
+    "reduction_2": (8, 7, 4),
+    "reduction_3": (16, 8),
+    "widths": ((8, 16, 32), (32, 64, 128)),
+    **SWITCHES,
+}
+
+
+@given(st.sets(st.sampled_from(sorted(OVERLAPPING)), min_size=2, max_size=4))
+@settings(max_examples=25)
+def test_a_space_with_switches_holds_the_networks_of_its_product_once(names: set[str]) -> None:
+    space = SearchSpace("s", {n: OVERLAPPING[n] for n in sorted({*names, "surround", "residual"})})
+    product = [
+        Architecture(num_classes=3, **dict(zip(space.choices, values, strict=True)))
+        for values in itertools.product(*space.choices.values())
+    ]
+    pool = space.pool(3)
+
+    ids = [pool.architecture(row).id for row in range(len(pool))]
+    fitting = [
+        a
+        for a in product
+        if len(a.dilations_2) <= a.num_blocks_2 and len(a.dilations_3) <= a.num_blocks_3
+    ]
+    assert sorted(ids) == sorted({a.id for a in fitting})
+
+
+def test_variants_that_switches_make_equal_are_held_once() -> None:
+    variants = {"off": {"surround": "none"}, "ones": {"dilations_2": (1,), "dilations_3": (1,)}}
+    pool = SearchSpace("s", {"context": variants, "num_blocks_3": (2, 3)}).pool(3)
+
+    assert [pool.labels(row)["context"] for row in range(len(pool))] == ["off", "off"]
 
 
 def test_the_settings_of_a_switch_have_labels_for_people(switched: SearchSpace) -> None:
