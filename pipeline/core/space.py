@@ -85,7 +85,7 @@ class SearchSpace:
             pattern = pool.lengths(f"dilations_{stage}")
             pool = pool.keep(pattern <= pool.column(f"num_blocks_{stage}"))
         settings = [self.settings(name) for name in self.choices]
-        if any(SWITCHES.keys() & fields.keys() for choice in settings for fields in choice):
+        if any(SWITCHES.keys() & value.keys() for choice in settings for value in choice):
             pool = pool.keep(first_of_each(settings, pool.picks))
         sizes = parameter_formula(num_classes, pool.column)
         order = np.argsort(sizes, kind="stable")
