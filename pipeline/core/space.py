@@ -150,7 +150,7 @@ class Pool:
         ]
         return {key: row for row, key in enumerate(zip(*columns, strict=True))}
 
-    def find(self, architecture: Architecture) -> int | None:
+    def row_of(self, architecture: Architecture) -> int | None:
         """Return the row that builds the network of ``architecture``, or None if none does."""
         same_size = np.flatnonzero(self.num_params == count_parameters(architecture))
         matching = (int(row) for row in same_size if self.architecture(row).id == architecture.id)

@@ -39,7 +39,7 @@ def start_rows(pool: Pool, count: int, seed: int) -> list[int]:
     """
     draw = np.random.default_rng(seed)
     paper = Architecture(num_classes=pool.num_classes)
-    rows = [] if (found := pool.find(paper)) is None else [found]
+    rows = [] if (found := pool.row_of(paper)) is None else [found]
     rows.append(0)
     edges = np.linspace(pool.num_params[0], pool.num_params[-1] + 1, max(count - len(rows), 1) + 1)
     for low, high in zip(edges[-2::-1], edges[:0:-1], strict=True):

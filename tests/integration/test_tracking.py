@@ -18,11 +18,13 @@ from pipeline.runtime.tracking import StudyTracker, check_mlflow
 INFO = DatasetInfo(
     name="squares",
     fingerprint="f",
+    generation="g",
     classes=ClassTable(("dark", "light"), ((0, 0, 0), (255, 255, 255)), 255),
     num_samples={"train": 8, "val": 4},
     image_size=(32, 48),
     mean=(0.0, 0.0, 0.0),
     std=(1.0, 1.0, 1.0),
+    class_pixels=(1, 1),
     class_weights=(1.0, 1.0),
 )
 

@@ -263,19 +263,19 @@ def test_the_ablation_turns_one_switch_at_a_time_at_two_depths() -> None:
 @pytest.mark.parametrize("name", ["ablation", "cgnet", "cgnet_wide"])
 def test_the_papers_network_is_found_in_the_spaces_that_hold_it(name: str) -> None:
     pool = load_space(name).pool(11)
-    row = pool.find(Architecture(num_classes=11))
+    row = pool.row_of(Architecture(num_classes=11))
 
     assert row is not None
     assert pool.architecture(row) == Architecture(num_classes=11)
 
 
 def test_a_network_that_a_space_does_not_hold_is_not_found(smoke: Pool, cgnet: Pool) -> None:
-    assert smoke.find(Architecture(num_classes=3)) is None
-    assert cgnet.find(Architecture(num_classes=11, activation="relu")) is None
+    assert smoke.row_of(Architecture(num_classes=3)) is None
+    assert cgnet.row_of(Architecture(num_classes=11, activation="relu")) is None
 
 
 def test_a_network_is_found_under_another_name_of_it(cgnet: Pool) -> None:
-    row = cgnet.find(Architecture(num_classes=11, dilations_3=(4, 4)))
+    row = cgnet.row_of(Architecture(num_classes=11, dilations_3=(4, 4)))
 
     assert row is not None
     assert cgnet.labels(row)["dilations_3"] == "4"
@@ -288,8 +288,8 @@ def test_variants_set_fields_together() -> None:
 
     thin = Architecture(num_classes=5, num_blocks_3=3, widths=(8, 16, 32), reduction_3=8)
     assert space.architecture({"size": "thin", "num_blocks_3": 3}, 5) == thin
-    assert pool.row({"size": "thin", "num_blocks_3": 3}) == pool.find(thin)
-    assert pool.num_params[pool.find(thin)] == count_parameters(thin)
+    assert pool.row({"size": "thin", "num_blocks_3": 3}) == pool.row_of(thin)
+    assert pool.num_params[pool.row_of(thin)] == count_parameters(thin)
 
 
 @pytest.mark.parametrize(
