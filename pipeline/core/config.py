@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from pipeline.core.architecture import Architecture
 from pipeline.core.errors import UsageError
+from pipeline.core.peer import Network, network_from_dict
 
 CachePolicy = Literal["auto", "none", "disk", "memory"]
 CorruptPolicy = Literal["fail", "skip"]
@@ -60,9 +60,16 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class TrialSpec:
-    """One training, whole: the same spec on the same hardware gives the same curve."""
+    """One training, whole: the same spec on the same hardware gives the same curve.
 
-    architecture: Architecture
+    Attributes:
+        architecture: of the CGNet to train, or the peer to train in its place.
+        data: the data set.
+        training: how.
+        seed: of initial weights, order and augmentation.
+    """
+
+    architecture: Network
     data: DataConfig
     training: TrainConfig
     seed: int
@@ -75,7 +82,8 @@ class TrialSpec:
 
     def to_json(self) -> str:
         """Return the spec as one line of JSON."""
-        return json.dumps(asdict(self), sort_keys=True)
+        fields = asdict(self) | {"architecture": self.architecture.to_dict()}
+        return json.dumps(fields, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> "TrialSpec":
@@ -84,7 +92,7 @@ class TrialSpec:
         training = fields["training"]
         training["scale_range"] = tuple(training["scale_range"])
         return cls(
-            architecture=Architecture.from_dict(fields["architecture"]),
+            architecture=network_from_dict(fields["architecture"]),
             data=DataConfig(**fields["data"]),
             training=TrainConfig(**training),
             seed=fields["seed"],

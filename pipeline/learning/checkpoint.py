@@ -11,12 +11,12 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from pipeline.core.architecture import Architecture
 from pipeline.core.config import EpochResult, TrialSpec
 from pipeline.core.errors import DataError, UsageError
 from pipeline.core.manifest import Colour
-from pipeline.learning.cgnet import CGNet
+from pipeline.core.peer import Network, network_from_dict
 from pipeline.learning.folder import Folder, exists, folder_uri, read_bytes, write_bytes
+from pipeline.learning.network import build
 
 CHECKPOINT_FILE = "checkpoint.pt"
 WEIGHTS_FILE = "weights.safetensors"
@@ -88,7 +88,7 @@ def load_checkpoint(folder: Folder, spec: TrialSpec) -> Checkpoint | None:
 class Deployment:
     """What a network needs beside its weights to label a picture."""
 
-    architecture: Architecture
+    architecture: Network
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     class_names: tuple[str, ...]
@@ -103,7 +103,7 @@ def save_weights(folder: Folder, model: nn.Module, deployment: Deployment) -> No
     write_bytes(folder, WEIGHTS_FILE, content)
 
 
-def load_weights(content: bytes) -> tuple[CGNet, Deployment]:
+def load_weights(content: bytes) -> tuple[nn.Module, Deployment]:
     """Return the network that ``save_weights`` wrote, ready to predict.
 
     Raises:
@@ -113,13 +113,13 @@ def load_weights(content: bytes) -> tuple[CGNet, Deployment]:
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
         fields = json.loads(header["__metadata__"]["deployment"])
         deployment = Deployment(
-            architecture=Architecture.from_dict(fields["architecture"]),
+            architecture=network_from_dict(fields["architecture"]),
             mean=tuple(fields["mean"]),
             std=tuple(fields["std"]),
             class_names=tuple(fields["class_names"]),
             palette=tuple((r, g, b) for r, g, b in fields["palette"]),
         )
-        model = CGNet(deployment.architecture)
+        model = build(deployment.architecture)
         model.load_state_dict(safetensors.torch.load(content))
     except _NOT_OURS as cause:
         raise DataError(f"{WEIGHTS_FILE} is not a network of this program ({cause})") from cause

@@ -16,7 +16,6 @@ from torch.nn.parallel import DistributedDataParallel
 from pipeline.core.config import EpochResult, TrainConfig, TrialSpec
 from pipeline.core.errors import TrialFailed
 from pipeline.learning.augment import augment, normalise
-from pipeline.learning.cgnet import CGNet
 from pipeline.learning.checkpoint import (
     Checkpoint,
     Deployment,
@@ -29,6 +28,7 @@ from pipeline.learning.dataset import Dataset, Split
 from pipeline.learning.evaluation import evaluate
 from pipeline.learning.loader import Batch, TrainLoader
 from pipeline.learning.metrics import class_iou, mean_iou
+from pipeline.learning.network import build
 
 _POLY_POWER = 0.9
 _LOADER_THREADS = {False: 2, True: 8}  # a GPU is fed by more cores than a training on CPU can spare
@@ -48,7 +48,7 @@ def train(spec: TrialSpec, context: TrainContext) -> Iterator[EpochResult]:
     torch.set_flush_denormal(True)
     dataset, train_split, val_split = context.dataset(spec)
     torch.manual_seed(spec.seed)
-    model = CGNet(spec.architecture).to(context.device)
+    model = build(spec.architecture).to(context.device)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
     optimizer = torch.optim.Adam(
         model.parameters(),
@@ -95,7 +95,7 @@ class _Trainer:
         context: TrainContext,
         dataset: Dataset,
         split: Split,
-        model: CGNet,
+        model: nn.Module,
         optimizer: torch.optim.Optimizer,
     ) -> None:
         self.spec = spec
@@ -187,7 +187,7 @@ def _save(
     spec: TrialSpec,
     context: TrainContext,
     dataset: Dataset,
-    model: CGNet,
+    model: nn.Module,
     optimizer: torch.optim.Optimizer,
     results: tuple[EpochResult, ...],
 ) -> None:

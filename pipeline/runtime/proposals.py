@@ -39,7 +39,7 @@ def start_rows(pool: Pool, count: int, seed: int) -> list[int]:
     """
     draw = np.random.default_rng(seed)
     paper = Architecture(num_classes=pool.num_classes)
-    rows = [] if (found := _row_of(pool, paper)) is None else [found]
+    rows = [] if (found := pool.row_of(paper)) is None else [found]
     rows.append(0)
     edges = np.linspace(pool.num_params[0], pool.num_params[-1] + 1, max(count - len(rows), 1) + 1)
     for low, high in zip(edges[-2::-1], edges[:0:-1], strict=True):
@@ -47,17 +47,6 @@ def start_rows(pool: Pool, count: int, seed: int) -> list[int]:
         if len(share):
             rows.append(int(draw.choice(share)))
     return list(dict.fromkeys(rows))[:count]
-
-
-def _row_of(pool: Pool, architecture: Architecture) -> int | None:
-    fields = architecture.to_dict()
-    labels = {
-        name: "-".join(map(str, value)) if isinstance(value, list) else value
-        for name, value in fields.items()
-        if name in pool.space.choices
-    }
-    row = pool.row(labels)
-    return row if row is not None and pool.architecture(row).id == architecture.id else None
 
 
 class GatedSampler(optuna.samplers.BaseSampler):

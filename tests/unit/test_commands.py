@@ -36,7 +36,7 @@ def test_help_imports_nothing_heavy(command: str) -> None:
     [
         (("--budget", "abc"), "'abc' is not a count: write digits with an optional k, M or G"),
         (("--budget", "0.1M"), "at most 100,000 parameters: the smallest has"),
-        (("--budget", "0.5M", "--space", "none"), "no search space 'none': there are cgnet,"),
+        (("--budget", "0.5M", "--space", "none"), "no search space 'none': there are ablation,"),
         (("--budget", "0.5M", "--trials", "0"), "--trials must be at least 1, got 0"),
         (("--budget", "0.5M", "--epochs", "0"), "epochs must be at least 1, got 0"),
     ],
@@ -50,6 +50,25 @@ def test_a_wrong_word_of_search_is_one_line_and_code_2(
     assert said in done.stderr
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "state").exists(), "nothing has been started or written"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--peer", "unet"), "there is no peer 'unet': use one of deeplabv3, enet, espnet, fcn"),
+        (("--peer", "enet", "--num-blocks-3", "9"), "--num-blocks-3 is of CGNet: leave it out"),
+        (("--peer", "enet", "--pointwise"), "--pointwise is of CGNet: leave it out with --peer"),
+        (("--widths", "32", "63", "128"), "widths must be three counts, the last two even"),
+    ],
+)
+def test_a_wrong_word_of_train_is_one_line_and_code_2(
+    words: tuple[str, ...], said: str, tmp_path: Path
+) -> None:
+    done = run("-m", "pipeline.train", *words, "--state-dir", str(tmp_path / "state"))
+
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert said in done.stderr
     assert not (tmp_path / "state").exists(), "nothing has been started or written"
 
 
