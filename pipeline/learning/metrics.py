@@ -64,15 +64,12 @@ def boundary_f1(
         segmentation?" (BMVC 2013): one F1 a class and picture, at 0.75 % of the diagonal.
     """
     guess_HW = torch.where(label_HW == ignore_index, label_HW, prediction_HW.to(label_HW.dtype))
-    truth_KHW, guess_KHW = (
-        _contours(ids_HW, num_classes, ignore_index) for ids_HW in (label_HW, guess_HW)
-    )
+    truth, guess = (_contours(ids_HW, ignore_index) for ids_HW in (label_HW, guess_HW))
     radius = boundary_tolerance(*label_HW.shape)
-    precision_K = _share_near(guess_KHW, truth_KHW, radius)
-    recall_K = _share_near(truth_KHW, guess_KHW, radius)
+    precision_K, num_guessed_K = _share_near(guess, truth, num_classes, radius)
+    recall_K, num_true_K = _share_near(truth, guess, num_classes, radius)
     f1_K = 2 * precision_K * recall_K / (precision_K + recall_K).clamp(min=1e-12)
-    occurs_K = (truth_KHW | guess_KHW).flatten(1).any(dim=1)
-    return torch.where(occurs_K, f1_K, torch.nan)
+    return torch.where(num_guessed_K + num_true_K > 0, f1_K, torch.nan)
 
 
 def boundary_tolerance(height: int, width: int) -> float:
@@ -80,8 +77,8 @@ def boundary_tolerance(height: int, width: int) -> float:
     return BOUNDARY_TOLERANCE * math.hypot(height, width)
 
 
-def _contours(ids_HW: Tensor, num_classes: int, ignore_index: int) -> Tensor:
-    """Return (K, H, W) whether a pixel is of a class and on its contour."""
+def _contours(ids_HW: Tensor, ignore_index: int) -> Tensor:
+    """Return (H, W) the class id of each contour pixel, -1 elsewhere."""
     on_contour_HW = torch.zeros_like(ids_HW, dtype=torch.bool)
     for dim in (0, 1):
         length = ids_HW.shape[dim] - 1
@@ -89,23 +86,31 @@ def _contours(ids_HW: Tensor, num_classes: int, ignore_index: int) -> Tensor:
         changes = (before != after) & (before != ignore_index) & (after != ignore_index)
         on_contour_HW.narrow(dim, 0, length).logical_or_(changes)
         on_contour_HW.narrow(dim, 1, length).logical_or_(changes)
-    classes_K11 = torch.arange(num_classes, device=ids_HW.device).view(-1, 1, 1)
-    return (ids_HW == classes_K11) & on_contour_HW
+    return torch.where(on_contour_HW, ids_HW.short(), -1)
 
 
-def _share_near(points_KHW: Tensor, others_KHW: Tensor, radius: float) -> Tensor:
-    """Return (K,) the share of points within ``radius`` of another, 0 where there are no points."""
-    near = (points_KHW & _widened(others_KHW, radius)).flatten(1).sum(dim=1).double()
-    return near / points_KHW.flatten(1).sum(dim=1).clamp(min=1)
+def _share_near(
+    points_HW: Tensor, others_HW: Tensor, num_classes: int, radius: float
+) -> tuple[Tensor, Tensor]:
+    """Return (K,) the share of a class's points that have one of the others near, and their number.
+
+    The few points that are on contours are looked at, nearest neighbours first, instead of widening
+    whole pictures by a disk: at Cityscapes' size that takes a hundredth of the time.
+    """
+    reach = int(radius)
+    padded_HW = F.pad(others_HW, (reach, reach, reach, reach), value=-1)
+    row, column = torch.nonzero(points_HW >= 0, as_tuple=True)
+    ids = points_HW[row, column].long()
+    num_points_K = torch.bincount(ids, minlength=num_classes)
+    for dy, dx in _disk(radius):
+        alone = padded_HW[row + (reach + dy), column + (reach + dx)] != ids
+        row, column, ids = row[alone], column[alone], ids[alone]
+    num_near_K = num_points_K - torch.bincount(ids, minlength=num_classes)
+    return num_near_K.double() / num_points_K.clamp(min=1), num_points_K
 
 
-def _widened(points_KHW: Tensor, radius: float) -> Tensor:
-    """Return which pixels have a point within ``radius``: a dilation by a disk, row by row."""
-    height = points_KHW.shape[1]
-    widened = torch.zeros_like(points_KHW)
-    for dy in range(min(int(radius), height - 1) + 1):
-        half = int(math.sqrt(radius**2 - dy**2))
-        rows = F.max_pool2d(points_KHW.float(), (1, 2 * half + 1), stride=1, padding=(0, half)) > 0
-        widened[:, dy:] |= rows[:, : height - dy]
-        widened[:, : height - dy] |= rows[:, dy:]
-    return widened
+def _disk(radius: float) -> list[tuple[int, int]]:
+    """Return the steps (dy, dx) of at most ``radius``, shortest first."""
+    reach = range(-int(radius), int(radius) + 1)
+    steps = [(dy, dx) for dy in reach for dx in reach if math.hypot(dy, dx) <= radius]
+    return sorted(steps, key=lambda step: math.hypot(*step))

@@ -59,18 +59,27 @@ def export_onnx(segmenter: Segmenter) -> OnnxNetwork:
     """Return a network with its normalisation as ONNX, for any batch, height and width.
 
     Raises:
-        DataError: onnxruntime does not give what torch gives.
+        DataError: see ``check_onnx``.
+    """
+    graph = _describe(_trace(_Deployed(segmenter).eval()), segmenter)
+    content = graph.SerializeToString()
+    return OnnxNetwork(content, graph.opset_import[0].version, check_onnx(content, segmenter))
+
+
+def check_onnx(content: bytes, segmenter: Segmenter) -> float:
+    """Return how far an ONNX file is from a network, on pictures of two sizes.
+
+    Raises:
+        DataError: further than ``TOLERANCE``.
     """
     deployed = _Deployed(segmenter).eval()
-    graph = _describe(_trace(deployed), segmenter)
-    content = graph.SerializeToString()
     difference = max(_difference(deployed, content, *size) for size in _CHECKED_AT)
     if not difference <= TOLERANCE:
         raise DataError(
             f"the ONNX graph differs from the network by {difference:.1e} of the greatest logit, "
             f"more than {TOLERANCE}: nothing is kept"
         )
-    return OnnxNetwork(content, graph.opset_import[0].version, difference)
+    return difference
 
 
 def onnx_timing(network: OnnxNetwork, height: int, width: int, threads: int) -> Timing:

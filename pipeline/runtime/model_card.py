@@ -77,7 +77,7 @@ def _head(network: Network) -> list[str]:
         f"# CGNet {deployment.architecture.label}\n",
         f"Gives each pixel of a street scene one of {len(deployment.class_names)} classes. "
         f"A variant of CGNet (Wu et al., arXiv 1811.08201) with {network.num_params:,} parameters, "
-        f"exported by CGNet Search from `{network.reference}`.",
+        "found or trained by CGNet Search.",
     ]
 
 

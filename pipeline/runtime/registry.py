@@ -66,7 +66,8 @@ def model_weights(uri: str) -> tuple[bytes, Mapping[str, str]]:
             )
         except (MlflowException, OSError) as cause:
             raise DataError(f"{uri} holds no {WEIGHTS_FILE}: it is not of this program") from cause
-        return Path(path).read_bytes(), {"version": str(version.version), **version.tags}
+        notes = {"model": str(version.name), "version": str(version.version), **version.tags}
+        return Path(path).read_bytes(), notes
 
 
 def _explained(cause: Exception, missing: str) -> UsageError | ServiceUnavailable:
