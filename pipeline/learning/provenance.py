@@ -45,7 +45,7 @@ class Provenance:
             fingerprint=info.fingerprint,
             image_size=info.image_size,
             num_samples=dict(info.num_samples),
-            recipe=asdict(spec.training),
+            recipe=json.loads(spec.to_json())["training"],
             seed=spec.seed,
             mean_iou=result.mean_iou,
             class_iou=tuple(None if math.isnan(iou) else iou for iou in result.class_iou),
