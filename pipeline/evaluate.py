@@ -47,6 +47,7 @@ def evaluate(options: EvaluateOptions) -> int:
     from pipeline.runtime import console, datasets
     from pipeline.runtime.evaluation_report import Evaluation, as_text, write_files
     from pipeline.runtime.networks import open_network
+    from pipeline.runtime.s3_shards import open_shards
     from pipeline.runtime.storage import open_folder
 
     console.log_to_file(options.state_dir / "logs" / "evaluate.log")
@@ -55,7 +56,8 @@ def evaluate(options: EvaluateOptions) -> int:
     )
     data, info = datasets.open_or_make(options.dataset, options.store, options.state_dir)
     check_classes(network.segmenter, info.classes)
-    split = open_dataset(open_folder(data.uri), data).split(options.split)
+    dataset = open_dataset(open_folder(data.uri), data, open_shards(data.uri))
+    split = dataset.split(options.split, cache="none")  # each picture is read once
     speed = footprint(network.weights, *info.image_size)
     progress = _progress(console.say, time.monotonic)
     assessment = assess(network.segmenter, split, info.classes, progress)

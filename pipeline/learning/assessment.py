@@ -1,6 +1,6 @@
 """All that a split tells of a finished network: regions, pixels and contours.
 
-N pictures, K classes, H height, W width, C channels, B batch.
+N pictures, K classes, H height, W width, B batch.
 """
 
 from collections.abc import Callable
@@ -89,10 +89,10 @@ def assess(
     confusion_KK = torch.zeros(classes.num_classes, classes.num_classes, dtype=torch.int64)
     contours = []
     for index in range(len(split)):
-        image_CHW, label_HW = split[index]
-        labels_BHW = segmenter.label(image_CHW.permute(1, 2, 0).numpy()[None])
-        prediction_HW = torch.from_numpy(labels_BHW[0])
-        counted = (prediction_HW, label_HW, classes.num_classes, classes.ignore_index)
+        image_HWC, label_HW = split[index]
+        labels_BHW = segmenter.label(image_HWC[None])
+        truth, prediction = torch.tensor(label_HW), torch.from_numpy(labels_BHW[0])
+        counted = (prediction, truth, classes.num_classes, classes.ignore_index)
         confusion_KK += confusion_counts(*counted)
         contours.append(boundary_f1(*counted))
         progress(index + 1, len(split))

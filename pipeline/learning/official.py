@@ -10,41 +10,16 @@ from torch import Tensor
 
 from pipeline.core.architecture import Architecture
 from pipeline.core.errors import DataError
-from pipeline.core.manifest import ClassTable, Colour
 from pipeline.learning.cgnet import CGNet, load_official_state_dict
 from pipeline.learning.checkpoint import Deployment, pack_weights
 from pipeline.sources.camvid import CAMVID_CLASSES
-
-_CITYSCAPES_COLOURS: dict[str, Colour] = {
-    "road": (128, 64, 128),
-    "sidewalk": (244, 35, 232),
-    "building": (70, 70, 70),
-    "wall": (102, 102, 156),
-    "fence": (190, 153, 153),
-    "pole": (153, 153, 153),
-    "traffic light": (250, 170, 30),
-    "traffic sign": (220, 220, 0),
-    "vegetation": (107, 142, 35),
-    "terrain": (152, 251, 152),
-    "sky": (70, 130, 180),
-    "person": (220, 20, 60),
-    "rider": (255, 0, 0),
-    "car": (0, 0, 142),
-    "truck": (0, 0, 70),
-    "bus": (0, 60, 100),
-    "train": (0, 80, 100),
-    "motorcycle": (0, 0, 230),
-    "bicycle": (119, 11, 32),
-}
-_CITYSCAPES_CLASSES = ClassTable(
-    tuple(_CITYSCAPES_COLOURS), tuple(_CITYSCAPES_COLOURS.values()), ignore_index=255
-)
+from pipeline.sources.cityscapes import CITYSCAPES_CLASSES
 
 # Classes and mean colour by number of classes. The means are the authors' (dataset/*.py), of
 # blue, green and red; they are subtracted from 0..255 and nothing is divided by.
 _PUBLISHED = {
     11: (CAMVID_CLASSES, (105.66, 103.33, 99.63)),
-    19: (_CITYSCAPES_CLASSES, (72.39, 82.91, 73.16)),
+    19: (CITYSCAPES_CLASSES, (72.39, 82.91, 73.16)),
 }
 
 

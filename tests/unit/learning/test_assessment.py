@@ -70,11 +70,12 @@ def test_contours_are_scored_picture_by_picture(segmenter: Segmenter, data: Data
     dataset = data.open()
     val, classes = dataset.split("val"), dataset.info.classes
     image, label = val[3]
-    prediction = segmenter.label(image.permute(1, 2, 0).numpy()[None])[0]
+    prediction = segmenter.label(image[None])[0]
     told: list[tuple[int, int]] = []
 
     assessment = assess(segmenter, val, classes, lambda *counts: told.append(counts))
-    expected = boundary_f1(torch.from_numpy(prediction), label, 3, classes.ignore_index)
+    counted = (torch.from_numpy(prediction), torch.tensor(label), 3, classes.ignore_index)
+    expected = boundary_f1(*counted)
     torch.testing.assert_close(assessment.boundary_f1_NK[3], expected, equal_nan=True)
     assert told == [(n, 5) for n in range(1, 6)]
 
