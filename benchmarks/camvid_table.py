@@ -1,4 +1,4 @@
-"""Train architectures of the default space on CamVid, short and small: a table to replay searches on.
+"""Train architectures of the default space on CamVid, short and small: a table for replays.
 
     python -m pipeline.preprocess --dataset camvid --source CamVid --image-size 72x96 --output DATA
     python benchmarks/camvid_table.py --dataset DATA --work WORK --output docs/results/TABLE.parquet
@@ -62,7 +62,9 @@ def trainings(architectures: list[Architecture]) -> Iterator[tuple[Architecture,
         yield from ((architecture, seed) for architecture in architectures[::REPEATED])
 
 
-def rows(spec: TrialSpec, results: list[EpochResult], size: tuple[int, int]) -> list[dict[str, Any]]:
+def rows(
+    spec: TrialSpec, results: list[EpochResult], size: tuple[int, int]
+) -> list[dict[str, Any]]:
     """Return one row an epoch."""
     about = {
         **spec.architecture.to_dict(),
@@ -99,7 +101,8 @@ def main() -> None:
         folder = options.work / f"{architecture.id}-{seed}"
         results = list(train(spec, LocalContext(open_folder(str(folder)), data)))
         table += rows(spec, results, dataset.info.image_size)
-        sys.stderr.write(f"{len(table) // EPOCHS}: {architecture.label} {results[-1].mean_iou:.4f}\n")
+        done = f"{len(table) // EPOCHS}: {architecture.label} {results[-1].mean_iou:.4f}"
+        sys.stderr.write(f"{done}\n")
     pq.write_table(pa.Table.from_pylist(table), options.output, compression="zstd")
 
 
