@@ -90,7 +90,7 @@ def assess(
     contours = []
     for index in range(len(split)):
         image_HWC, label_HW = split[index]
-        labels_BHW = segmenter.label(image_HWC[None])
+        labels_BHW = segmenter.label(image_HWC[None].copy())  # torch wants what it may write to
         truth, prediction = torch.tensor(label_HW), torch.from_numpy(labels_BHW[0])
         counted = (prediction, truth, classes.num_classes, classes.ignore_index)
         confusion_KK += confusion_counts(*counted)
