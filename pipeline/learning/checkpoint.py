@@ -17,6 +17,7 @@ from pipeline.core.manifest import Colour
 from pipeline.core.peer import Network, network_from_dict
 from pipeline.learning.folder import Folder, exists, folder_uri, read_bytes, write_bytes
 from pipeline.learning.network import build
+from pipeline.learning.provenance import Provenance
 
 CHECKPOINT_FILE = "checkpoint.pt"
 WEIGHTS_FILE = "weights.safetensors"
@@ -95,12 +96,48 @@ class Deployment:
     palette: tuple[Colour, ...]
 
 
-def save_weights(folder: Folder, model: nn.Module, deployment: Deployment) -> None:
+def save_weights(
+    folder: Folder, model: nn.Module, deployment: Deployment, provenance: Provenance | None = None
+) -> None:
     """Write the weights with all that is needed to use them, as one safetensors file."""
+    write_bytes(folder, WEIGHTS_FILE, pack_weights(model, deployment, provenance))
+
+
+def pack_weights(
+    model: nn.Module, deployment: Deployment, provenance: Provenance | None = None
+) -> bytes:
+    """Return the content of a weights file.
+
+    Args:
+        model: the network.
+        deployment: what it takes to label a picture with it.
+        provenance: how it was trained; None where that is not known.
+    """
     description = asdict(deployment) | {"architecture": deployment.architecture.to_dict()}
+    metadata = {"deployment": json.dumps(description)}
+    if provenance:
+        metadata["provenance"] = provenance.to_json()
     tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-    content = safetensors.torch.save(tensors, metadata={"deployment": json.dumps(description)})
-    write_bytes(folder, WEIGHTS_FILE, content)
+    return bytes(safetensors.torch.save(tensors, metadata=metadata))
+
+
+def load_provenance(content: bytes) -> Provenance | None:
+    """Return what a weights file says of its training; None if it says nothing.
+
+    Raises:
+        DataError: the file is not one of ours.
+    """
+    try:
+        text = _metadata(content).get("provenance")
+        return Provenance.from_json(text) if text else None
+    except _NOT_OURS as cause:
+        raise DataError(f"{WEIGHTS_FILE} is not a network of this program ({cause})") from cause
+
+
+def _metadata(content: bytes) -> dict[str, str]:
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    metadata: dict[str, str] = header["__metadata__"]
+    return metadata
 
 
 def load_weights(content: bytes) -> tuple[nn.Module, Deployment]:
@@ -110,8 +147,7 @@ def load_weights(content: bytes) -> tuple[nn.Module, Deployment]:
         DataError: the file is not one of ours.
     """
     try:
-        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        fields = json.loads(header["__metadata__"]["deployment"])
+        fields = json.loads(_metadata(content)["deployment"])
         deployment = Deployment(
             architecture=network_from_dict(fields["architecture"]),
             mean=tuple(fields["mean"]),

@@ -29,6 +29,7 @@ from pipeline.learning.evaluation import evaluate
 from pipeline.learning.loader import Batch, TrainLoader
 from pipeline.learning.metrics import class_iou, mean_iou
 from pipeline.learning.network import build
+from pipeline.learning.provenance import Provenance
 
 _POLY_POWER = 0.9
 _LOADER_THREADS = {False: 2, True: 8}  # a GPU is fed by more cores than a training on CPU can spare
@@ -198,7 +199,8 @@ def _save(
         deployment = Deployment(
             spec.architecture, info.mean, info.std, classes.names, classes.palette
         )
-        save_weights(context.checkpoints, model, deployment)
+        provenance = Provenance.of(spec, info, results[-1])
+        save_weights(context.checkpoints, model, deployment, provenance)
     # A finished training is only ever replayed: it needs no optimizer.
     optimizer_state = {} if done else optimizer.state_dict()
     save_checkpoint(

@@ -35,6 +35,11 @@ def open_folder(uri: str) -> Folder:
     return SubTreeFileSystem(str(local), LocalFileSystem())
 
 
+def absolute_uri(uri: str) -> str:
+    """Return a URI that means the same from every folder."""
+    return uri if uri.startswith("s3://") else str(Path(uri).expanduser().resolve())
+
+
 def prepare(uri: str) -> None:
     """Make sure that we may use the place a URI names; make its bucket if there is none.
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-COMMANDS = ("preprocess", "search", "services", "train")
-HEAVY = ("torch", "ray", "mlflow", "optuna", "pyarrow", "boto3")
+COMMANDS = ("evaluate", "export", "predict", "preprocess", "search", "services", "train")
+HEAVY = ("torch", "ray", "mlflow", "optuna", "pyarrow", "boto3", "onnx", "onnxruntime")
 
 
 def run(*words: str, **options: str) -> "subprocess.CompletedProcess[str]":
