@@ -14,7 +14,7 @@ from pipeline.core.units import parse_shard_size, parse_size
 
 @dataclass(frozen=True)
 class PreprocessOptions:
-    """Turn a labelled data set into WebDataset shards with a manifest; check one, or take one in."""
+    """Make WebDataset shards with a manifest of a labelled data set; check them; take others in."""
 
     dataset: str = "streets"
     """Kind of source: streets (generated, needs no files), camvid, cityscapes or folder."""
@@ -107,7 +107,9 @@ def _verify(uri: str, options: PreprocessOptions) -> int:
     datasets.reach(uri, options.state_dir, create=False)
     verdict = datasets.check_dataset(uri)
     if not verdict.num_wrong:
-        sys.stdout.write(f"{uri}: {_counts(verdict.info)} in {verdict.num_shards} shards, all well\n")
+        sys.stdout.write(
+            f"{uri}: {_counts(verdict.info)} in {verdict.num_shards} shards, all well\n"
+        )
         return 0
     sys.stdout.write(f"{uri}: damaged, findings: {verdict.num_wrong}\n")
     sys.stdout.writelines(f"  {line}\n" for line in verdict.told)
@@ -115,7 +117,7 @@ def _verify(uri: str, options: PreprocessOptions) -> int:
 
 
 def _configure(options: PreprocessOptions) -> None:
-    """Prepare what Ray reads when it is imported: only now, when the words are known to be right."""
+    """Prepare for the imports of torch and Ray, which come when the words are known to be right."""
     from pipeline.runtime import environment
 
     environment.configure(options.state_dir)
@@ -126,8 +128,7 @@ def _configure(options: PreprocessOptions) -> None:
 
 def _made(uri: str, name: str, info: DatasetInfo) -> int:
     sys.stdout.write(
-        f"{uri}: {_counts(info)}\n"
-        f"next: python -m pipeline.search --budget 0.5M --dataset {name}\n"
+        f"{uri}: {_counts(info)}\nnext: python -m pipeline.search --budget 0.5M --dataset {name}\n"
     )
     return 0
 

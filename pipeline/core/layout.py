@@ -14,6 +14,7 @@ from pipeline.core.units import ShardSize
 # Raise it with every change that alters the bytes of shards or parts.
 LAYOUT_VERSION = 2
 DEFAULT_QUALITY = 90
+DEFAULT_SHARD_SIZE = ShardSize(64, "samples")
 
 Encoding = Literal["png", "jpeg", "webp"]
 Keys = Mapping[str, Sequence[str]]
@@ -33,7 +34,7 @@ class Layout:
     image_size: tuple[int, int] | None = None
     encoding: Encoding = "png"
     quality: int | None = None
-    shard_size: ShardSize = ShardSize(64, "samples")
+    shard_size: ShardSize = DEFAULT_SHARD_SIZE
 
     def __post_init__(self) -> None:
         if self.encoding == "png":

@@ -30,7 +30,7 @@ def read_bytes(folder: Folder, name: str) -> bytes:
         raise DataError(f"{name} is missing in {folder_uri(folder)}") from cause
 
 
-def write_bytes(folder: Folder, name: str, content: bytes) -> None:
+def write_bytes(folder: Folder, name: str, content: bytes | memoryview) -> None:
     """Write a file whole or not at all: a reader sees the old content or the new."""
     with open_whole(folder, name) as stream:
         stream.write(content)

@@ -6,6 +6,7 @@ import re
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import chain
+from typing import Protocol
 
 from pyarrow.fs import FileInfo, FileSelector, FileType
 
@@ -25,6 +26,20 @@ from pipeline.sources.classes import MaskClasses
 _SPLITS = ("train", "val", "test")
 _TAR = re.compile(rf"({'|'.join(_SPLITS)})[-/][^/]+\.tar")
 _BUFFER_BYTES = 1 << 20
+
+
+class OfSplit(Protocol):
+    """A shard, as far as its samples' records need it."""
+
+    @property
+    def path(self) -> str:
+        """Where it is, below the data set's folder."""
+        ...
+
+    @property
+    def split(self) -> str:
+        """Which split its samples belong to."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -105,7 +120,7 @@ def index_tar(uri: str, classes: ClassTable, shard: TarShard) -> Part:
 
 
 def index_pair(
-    pair: Pair, shard: TarShard, classes: ClassTable
+    pair: Pair, shard: OfSplit, classes: ClassTable
 ) -> tuple[SampleRecord, ChannelSums, str]:
     """Return the record of a sample, the sums over its picture, and the picture's encoding.
 

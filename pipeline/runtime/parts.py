@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import islice
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -83,5 +84,5 @@ def _read_part(folder: Folder, path: str) -> Part:
         raise DataError(f"{path} cannot be read ({cause}): delete it and run again") from cause
 
 
-def _sums(fields: dict[str, int | list[int]]) -> ChannelSums:
-    return ChannelSums(**{k: v if isinstance(v, int) else tuple(v) for k, v in fields.items()})
+def _sums(fields: dict[str, Any]) -> ChannelSums:
+    return ChannelSums(fields["pixels"], tuple(fields["sums"]), tuple(fields["squares"]))

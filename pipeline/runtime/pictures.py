@@ -1,12 +1,10 @@
 """Pictures and label maps: resized, encoded, decoded without trust, and counted."""
 
 import io
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from pipeline.core.errors import DataError
@@ -45,9 +43,7 @@ class ChannelSums:
         )
 
 
-def resized(
-    sample: LabelledImage, size: tuple[int, int] | None
-) -> tuple[Image.Image, Image.Image]:
+def resized(sample: LabelledImage, size: tuple[int, int] | None) -> tuple[Image.Image, Image.Image]:
     """Return picture and label at a size (height, width): averaged, and the nearest label."""
     image, label = Image.fromarray(sample.image_HWC), Image.fromarray(sample.label_HW)
     if size is None or size == sample.label_HW.shape:
@@ -99,7 +95,7 @@ def count_classes(label: Image.Image, classes: ClassTable, where: str) -> tuple[
     Raises:
         DataError: a label is neither a class id nor the ignored value.
     """
-    counts: list[int] = np.bincount(_ids(label).ravel(), minlength=256).tolist()
+    counts = label.histogram()
     known = (*range(classes.num_classes), classes.ignore_index)
     if sum(chosen := [counts[value] for value in known]) != sum(counts):
         unknown = [value for value in range(256) if counts[value] and value not in known]
@@ -110,10 +106,6 @@ def count_classes(label: Image.Image, classes: ClassTable, where: str) -> tuple[
     return tuple(chosen)
 
 
-def _ids(label: Image.Image) -> NDArray[np.uint8]:
-    return np.asarray(label)
-
-
 def _encode(picture: Image.Image, **how: Any) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, **how)
@@ -121,7 +113,7 @@ def _encode(picture: Image.Image, **how: Any) -> bytes:
 
 
 def _decode(
-    content: bytes, where: str, formats: Sequence[str], modes: Sequence[str]
+    content: bytes, where: str, formats: tuple[str, ...], modes: tuple[str, ...]
 ) -> tuple[Image.Image, str]:
     try:
         with Image.open(io.BytesIO(content), formats=formats) as header:

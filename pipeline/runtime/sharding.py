@@ -48,7 +48,9 @@ class Plan:
     def _left_to_do(self) -> str:
         if self.is_published:
             return "nothing to do: the data set is there"
-        return f"{self.num_finished} are there already, {self.num_shards - self.num_finished} to write"
+        return (
+            f"{self.num_finished} are there already, {self.num_shards - self.num_finished} to write"
+        )
 
 
 def shard_dataset(

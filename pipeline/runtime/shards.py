@@ -80,9 +80,7 @@ def write_shard(source: Source, layout: Layout, folder: Folder, shard: Shard) ->
     return Part(records_table(records), channels, layout.encoding)
 
 
-def encode(
-    sample: LabelledImage, classes: ClassTable, layout: Layout, where: str
-) -> EncodedSample:
+def encode(sample: LabelledImage, classes: ClassTable, layout: Layout, where: str) -> EncodedSample:
     """Return a sample as it will be stored.
 
     Raises:

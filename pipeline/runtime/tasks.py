@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import ray
 
@@ -51,7 +51,7 @@ def on_cluster(
     """
     cluster.connect()
     limit = in_flight or _IN_FLIGHT_PER_CPU * cluster.num_cpus()
-    remote = ray.remote(num_cpus=1, max_retries=3)(_call)
+    remote: Any = ray.remote(num_cpus=1, max_retries=3)(_call)
     shared = ray.put(task)
     remaining = iter(items)
     pending: dict[ray.ObjectRef[Result], Item] = {}

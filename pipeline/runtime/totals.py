@@ -98,7 +98,9 @@ def _mean_and_std(channels: ChannelSums) -> tuple[Triple, Triple]:
         mean = total / channels.pixels
         means.append(round(mean, 4))
         # A channel without spread is left as it is: at least 1.
-        deviations.append(max(round(math.sqrt(max(squares / channels.pixels - mean**2, 0)), 4), 1.0))
+        deviations.append(
+            max(round(math.sqrt(max(squares / channels.pixels - mean**2, 0)), 4), 1.0)
+        )
     return _triple(means), _triple(deviations)
 
 

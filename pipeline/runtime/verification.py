@@ -15,7 +15,7 @@ from pipeline.core.manifest import (
 )
 from pipeline.learning.folder import read_bytes
 from pipeline.learning.records import Records, read_records, records_table
-from pipeline.runtime.indexing import TarShard, index_pair
+from pipeline.runtime.indexing import index_pair
 from pipeline.runtime.pairs import read_pairs
 from pipeline.runtime.parts import Part
 from pipeline.runtime.pictures import ChannelSums
@@ -97,29 +97,28 @@ def shards_of(records: Records) -> Iterator[ShardToVerify]:
 def verify_shard(uri: str, classes: ClassTable, shard: ShardToVerify) -> Finding:
     """Return what is wrong with one shard."""
     said = {record.key: record for record in shard.records}
-    place = TarShard(shard.path, shard.split)
     wrong: list[str] = []
     channels, encoding = ChannelSums(), ""
     try:
         folder = open_folder(uri, create=False)
         with folder.open_input_stream(shard.path, buffer_size=_BUFFER_BYTES) as stream:
             for pair in read_pairs(stream, shard.path):
-                if (record := said.pop(pair.key, None)) is None:
+                record = said.pop(pair.key, None)
+                if record is None:
                     wrong.append(f"{shard.path}: sample {pair.key!r} is not in the manifest")
                     continue
                 try:
-                    found, sums, encoding = index_pair(pair, place, classes)
+                    found, sums, encoding = index_pair(pair, shard, classes)
                 except DataError as error:
                     wrong.append(str(error))
                     continue
                 channels += sums
                 wrong += _differing(record, found)
+        wrong += [f"{shard.path}: sample {key!r} is missing" for key in said]
     except FileNotFoundError:
         wrong.append(f"{shard.path} is missing")
     except (DataError, OSError) as error:
         wrong.append(str(error))
-    else:
-        wrong += [f"{shard.path}: sample {key!r} is missing" for key in said]
     return Finding(len(wrong), tuple(wrong[:_MOST_TOLD]), channels, encoding)
 
 
@@ -134,9 +133,7 @@ def _differing(said: SampleRecord, found: SampleRecord) -> list[str]:
     ][:1]
 
 
-def _differences(
-    info: DatasetInfo, records: Records, findings: Mapping[str, Finding]
-) -> list[str]:
+def _differences(info: DatasetInfo, records: Records, findings: Mapping[str, Finding]) -> list[str]:
     """Return where the description differs from what the samples give."""
     totals = Totals(info.classes)
     try:
@@ -152,5 +149,3 @@ def _differences(
         for field in fields(DatasetInfo)
         if getattr(info, field.name) != getattr(found, field.name)
     ]
-
-
