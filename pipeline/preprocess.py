@@ -65,9 +65,12 @@ def _make(options: PreprocessOptions) -> int:
         quality=options.quality,
         shard_size=parse_shard_size(options.shard_size),
     )
-    from pipeline.sources.registry import open_source  # numpy and Pillow: not needed for --help
+    # numpy and Pillow: not needed for --help
+    from pipeline.sources.registry import SourceRequest, open_source
 
-    source = open_source(options.dataset, options.source)
+    source = open_source(
+        SourceRequest(options.dataset, options.source, options.classes, options.val_fraction)
+    )
     source.keys()  # a wrong folder is told before any service is started
 
     _configure(options)

@@ -16,7 +16,7 @@ from pipeline.runtime.sharding import shard_dataset
 from pipeline.runtime.storage import abort_uploads, dataset_names, is_uri, open_folder, prepare
 from pipeline.runtime.verification import Verdict, verify_dataset
 from pipeline.sources.classes import MaskClasses
-from pipeline.sources.registry import SOURCES, open_source
+from pipeline.sources.registry import SOURCES, SourceRequest, open_source
 from pipeline.sources.source import Source
 
 DEFAULT_DATASET = "streets"
@@ -98,7 +98,7 @@ def open_or_make(dataset: str, store: str, state_dir: Path) -> tuple[DataConfig,
         if dataset != DEFAULT_DATASET:
             raise UsageError(_unknown(dataset, store))
         console.say(f"making the default data set {dataset} in {uri}")
-        make_dataset(open_source(dataset, None), uri, Layout())
+        make_dataset(open_source(SourceRequest(dataset)), uri, Layout())
     info = open_dataset(folder).info
     return DataConfig(uri, info.fingerprint), info
 

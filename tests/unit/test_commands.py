@@ -56,7 +56,7 @@ def test_a_wrong_word_of_search_is_one_line_and_code_2(
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (("--dataset", "none"), 2, "there is no data set 'none': use one of camvid, streets"),
+        (("--dataset", "none"), 2, "there is no data set 'none': use one of camvid, cityscapes,"),
         (("--dataset", "camvid"), 2, "camvid needs --source DIR"),
         (("--image-size", "12"), 2, "'12' is not a picture size"),
         (("--output", "ftp://x/y"), 2, "is no place for data"),
