@@ -60,7 +60,7 @@ class Progress:
         """Tell that so much of the work is done."""
         now = self._clock()
         rate = done / max(now - self._started, 1e-9)
-        self._text = f"{done}/{total} {self._unit}, {rate:.0f}/s"
+        self._text = f"{done}/{total} {self._unit}, {rate:.{0 if rate >= 10 else 1}f}/s"
         if done < total:
             self._text += f", about {_duration((total - done) / rate)} left"
         due = done == total or now - self._said >= self._SECONDS_BETWEEN_LINES

@@ -15,7 +15,7 @@ from pyarrow.fs import FileSelector, FileType
 
 from pipeline.core.errors import DataError
 from pipeline.core.manifest import DATASET_FILE, MANIFEST_FILE, ClassTable, DatasetInfo
-from pipeline.learning.folder import Folder, exists, open_whole, read_bytes, write_bytes
+from pipeline.learning.folder import Folder, open_whole, read_bytes, write_bytes
 from pipeline.learning.records import SCHEMA
 from pipeline.runtime.parts import (
     Part,
@@ -29,7 +29,7 @@ from pipeline.runtime.storage import open_folder
 from pipeline.runtime.tasks import Run
 from pipeline.runtime.totals import Totals, require_one_size
 
-_ROWS_PER_GROUP = 16_384  # of the manifest; as many are in memory at a time
+_ROWS_PER_GROUP = 4_096  # of the manifest; as many are in memory at a time
 _GENERATION = re.compile("[0-9a-f]{12}")
 
 Progress = Callable[[int, int], None]  # work done, work in all
@@ -69,9 +69,10 @@ class Generation:
     @property
     def published(self) -> DatasetInfo | None:
         """Return the description if this is what the folder holds already."""
-        if not exists(self.folder, DATASET_FILE):
+        try:
+            info = DatasetInfo.from_json(read_bytes(self.folder, DATASET_FILE))
+        except DataError:  # there is none, or one that only an older program can read
             return None
-        info = DatasetInfo.from_json(read_bytes(self.folder, DATASET_FILE))
         return info if info.generation == self.name else None
 
     def unfinished(self, shards: Iterable[S]) -> Iterator[S]:

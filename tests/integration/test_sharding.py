@@ -15,7 +15,7 @@ from pipeline.core.errors import DataError
 from pipeline.core.layout import Layout
 from pipeline.core.units import ShardSize
 from pipeline.runtime import cluster, services
-from pipeline.runtime.sharding import shard_dataset
+from pipeline.runtime.sharding import plan_dataset, shard_dataset
 from pipeline.runtime.storage import abort_uploads, open_folder, prepare
 from pipeline.runtime.tasks import in_process, on_cluster
 from pipeline.runtime.verification import verify_dataset
@@ -27,7 +27,11 @@ LAYOUT = Layout(shard_size=ShardSize(3, "samples"))
 
 @pytest.fixture(scope="module", autouse=True)
 def _local_cluster() -> Iterator[None]:
-    cluster.connect()
+    """Start a cluster that runs three tasks at a time wherever it is."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("RAY_OVERRIDE_RESOURCES", '{"CPU": 3}')
+        cluster.connect()
+    assert cluster.num_cpus() == 3
     yield
     ray.shutdown()
 
@@ -45,6 +49,12 @@ def s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     prepare("s3://data")
     yield "s3://data/sets/streets"
     services.stop(tmp_path / "state")
+
+
+def killed(done: int, total: int) -> None:
+    """Progress that ends the run after the second shard."""
+    if done == 6:
+        raise LookupError("stands for a kill")
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -99,6 +109,9 @@ def test_on_s3_nothing_is_left_but_the_data_set(s3: str) -> None:
     assert abort_uploads(s3) == 0
     assert abort_uploads("s3://data/sets/streets-2") == 1, "a neighbour's was left alone"
     # The cluster's workers have the environment from before there was this S3.
+    with pytest.raises(LookupError, match="stands for a kill"):
+        shard_dataset(SOURCE, "streets", s3, LAYOUT, killed, in_process)
+    assert plan_dataset(SOURCE, "streets", s3, LAYOUT).num_finished == 2
     info = shard_dataset(SOURCE, "streets", s3, LAYOUT, run=in_process)
     again = Layout(shard_size=ShardSize(30, "samples"))
     second = shard_dataset(SOURCE, "streets", s3, again, run=in_process)

@@ -219,6 +219,14 @@ def test_readers_see_the_old_data_set_until_the_new_one_is_whole(
     assert old.generation != info.generation
 
 
+def test_a_description_that_cannot_be_read_is_replaced(squares: Squares, out: Path) -> None:
+    first = write(squares(), out)
+    (out / "dataset.json").write_text('{"schema_version": 1}')
+
+    assert write(squares(), out) == first
+    assert open_dataset(open_folder(str(out))).info == first
+
+
 def test_only_generations_are_tidied_away(squares: Squares, out: Path) -> None:
     (out / "notes").mkdir(parents=True)
     write(squares(), out)
