@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.core.errors import UsageError
-from pipeline.core.units import format_count, parse_count, parse_size
+from pipeline.core.units import format_count, parse_count, parse_shard_size, parse_size
 
 COUNTS = st.integers(min_value=1, max_value=10**15)
 
@@ -115,3 +115,26 @@ def test_what_is_no_size_is_refused_by_name(text: str) -> None:
 @given(st.integers(8, 10_000), st.integers(8, 10_000))
 def test_a_size_that_is_written_reads_back(height: int, width: int) -> None:
     assert parse_size(f"{height}x{width}") == (height, width)
+
+
+@pytest.mark.parametrize(
+    ("text", "amount", "unit"),
+    [
+        ("64", 64, "samples"),
+        ("1k", 1000, "samples"),
+        ("32MB", 32_000_000, "bytes"),
+        ("32 mb", 32_000_000, "bytes"),
+        ("1.5GB", 1_500_000_000, "bytes"),
+        ("500kB", 500_000, "bytes"),
+    ],
+)
+def test_a_shard_size_is_of_samples_or_of_bytes(text: str, amount: int, unit: str) -> None:
+    size = parse_shard_size(text)
+
+    assert (size.amount, size.unit) == (amount, unit)
+
+
+@pytest.mark.parametrize("text", ["", "MB", "B", "0", "0MB", "-1", "64 images", "32MiB", "1.5"])
+def test_what_is_no_shard_size_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="is not a shard size: write samples"):
+        parse_shard_size(text)
