@@ -1,12 +1,12 @@
 """`python -m pipeline.search`: the front of mean IoU against size, within a parameter budget."""
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.cli import run_command
-from pipeline.core.config import TrainConfig
+from pipeline.core.config import CachePolicy, CorruptPolicy, TrainConfig
 from pipeline.core.errors import UsageError
 from pipeline.core.units import format_count, parse_count
 
@@ -36,6 +36,10 @@ class SearchOptions:
     """Name of the study; a study of this name goes on. Else made of data set, space and budget."""
     seed: int = 0
     """Of the proposals and of every training."""
+    cache: CachePolicy = "auto"
+    """What workers keep of the data: nothing, shards on disk, or pictures in memory."""
+    on_corrupt: CorruptPolicy = "fail"
+    """Whether a sample that cannot be read fails a trial or is left out and told."""
     store: str = "s3://cgnet"
     """Where data sets and studies are kept: s3://bucket[/prefix] or a folder."""
     state_dir: Path = Path(".cgnet")
@@ -68,6 +72,7 @@ def search(options: SearchOptions) -> int:
     datasets.reach(options.store, options.state_dir)
     data, info = datasets.open_or_make(options.dataset, options.store, options.state_dir)
     datasets.check_batches(info, training)
+    data = replace(data, cache=options.cache, on_corrupt=options.on_corrupt)
     pool = space.pool(info.classes.num_classes).within(budget)
     name = options.name or f"{info.name}-{space.name}-{format_count(budget)}"
     settings = {
@@ -75,6 +80,7 @@ def search(options: SearchOptions) -> int:
         "budget": budget,
         "dataset": data.uri,
         "fingerprint": data.fingerprint,
+        "on_corrupt": data.on_corrupt,
         "epochs": options.epochs,
         "batch_size": options.batch_size,
         "workers_per_trial": options.workers_per_trial,
@@ -98,7 +104,7 @@ def search(options: SearchOptions) -> int:
 
 
 def _report(outcome: "Outcome", name: str, budget: int) -> int:
-    from pipeline.runtime.console import front_table, say
+    from pipeline.runtime.console import front_table, left_out, say
     from pipeline.runtime.study import State, front, front_hypervolume
 
     counts = [
@@ -119,6 +125,8 @@ def _report(outcome: "Outcome", name: str, budget: int) -> int:
         ]
     lines.append(f"MLflow:   {outcome.mlflow}")
     sys.stdout.write("\n".join(lines) + "\n")
+    if corrupt := {what for t in outcome.trials for r in t.results for what in r.corrupt}:
+        say(left_out(sorted(corrupt)))
     if outcome.messages_lost:
         say(f"warning: MLflow did not take {outcome.messages_lost} messages; the study has them")
     if not outcome.finished:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline.cli import run_command
 from pipeline.core.architecture import Architecture
-from pipeline.core.config import TrainConfig, TrialSpec
+from pipeline.core.config import CachePolicy, CorruptPolicy, TrainConfig, TrialSpec
 from pipeline.core.cost import count_parameters
 
 
@@ -39,6 +39,10 @@ class TrainOptions:
     """DDP workers that share the training."""
     seed: int = 0
     """Of initial weights, order and augmentation."""
+    cache: CachePolicy = "auto"
+    """What workers keep of the data: nothing, shards on disk, or pictures in memory."""
+    on_corrupt: CorruptPolicy = "fail"
+    """Whether a sample that cannot be read ends the training or is left out and told."""
     store: str = "s3://cgnet"
     """Where data sets and trainings are kept: s3://bucket[/prefix] or a folder."""
     state_dir: Path = Path(".cgnet")
@@ -63,6 +67,7 @@ def train(options: TrainOptions) -> int:
     datasets.reach(options.store, options.state_dir)
     data, info = datasets.open_or_make(options.dataset, options.store, options.state_dir)
     datasets.check_batches(info, training)
+    data = replace(data, cache=options.cache, on_corrupt=options.on_corrupt)
     architecture = replace(chosen, num_classes=info.classes.num_classes)
     spec = TrialSpec(architecture, data, training, options.seed)
     uri = f"{options.store.rstrip('/')}/trainings/{info.name}-{spec.id}"
@@ -76,6 +81,8 @@ def train(options: TrainOptions) -> int:
         sys.stdout.flush()
     for name, iou in zip(info.classes.names, result.class_iou, strict=True):
         sys.stdout.write(f"  {name:<12} {'-' if math.isnan(iou) else f'{iou * 100:5.1f}'}\n")
+    if result.corrupt:
+        console.say(console.left_out(result.corrupt))
     sys.stdout.write(f"weights: {uri}/{WEIGHTS_FILE}\n")
     return 0
 

@@ -72,9 +72,7 @@ def load_checkpoint(folder: Folder, spec: TrialSpec) -> Checkpoint | None:
     content = io.BytesIO(read_bytes(folder, CHECKPOINT_FILE))
     try:
         state = torch.load(content, map_location="cpu", weights_only=True)
-        results = tuple(
-            EpochResult(**row | {"class_iou": tuple(row["class_iou"])}) for row in state["results"]
-        )
+        results = tuple(EpochResult.from_dict(row) for row in state["results"])
         checkpoint = Checkpoint(state["spec_id"], results, state["model"], state["optimizer"])
     except (EOFError, KeyError, RuntimeError, TypeError, pickle.UnpicklingError) as cause:
         raise DataError(f"{CHECKPOINT_FILE} in {folder_uri(folder)} cannot be read") from cause

@@ -64,6 +64,16 @@ class Records(Sequence[SampleRecord]):
 
     __hash__ = None  # type: ignore[assignment]  # compares as a list does, so it hashes as one does
 
+    def shard_sizes(self) -> dict[str, int]:
+        """Return for each shard where its last member ends, in bytes."""
+        ends = [
+            pc.add(self._table.column(f"{member}_offset"), self._table.column(f"{member}_bytes"))
+            for member in ("image", "label")
+        ]
+        table = pa.table({"shard": self._table.column("shard"), "end": pc.max_element_wise(*ends)})
+        last = table.group_by("shard").aggregate([("end", "max")])
+        return {row["shard"]: row["end_max"] for row in last.to_pylist()}
+
     def of_split(self, split: str) -> "Records":
         """Return the records of one split, in stored order."""
         return Records(self._table.filter(pc.equal(self._table.column("split"), split)))

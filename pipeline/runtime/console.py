@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console, Group
@@ -132,6 +132,14 @@ def front_table(trials: list[TrialRecord]) -> str:
         "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=False))
         + f"  {row[3]}"
         for row in rows
+    )
+
+
+def left_out(corrupt: Sequence[str]) -> str:
+    """Return the warning that samples were skipped, with the first of the reasons."""
+    return (
+        f"warning: {len(corrupt)} samples could not be read and were left out, such as: "
+        f"{corrupt[0]}"
     )
 
 

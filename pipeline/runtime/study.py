@@ -233,4 +233,4 @@ def _result_to_json(result: EpochResult) -> dict[str, Any]:
 def _result_from_json(fields: Mapping[str, Any]) -> EpochResult:
     iou = tuple(math.nan if value is None else value for value in fields["class_iou"])
     kept = {key: value for key, value in fields.items() if key != "reached_ms"}
-    return EpochResult(**kept | {"class_iou": iou})
+    return EpochResult.from_dict(kept | {"class_iou": iou})

@@ -192,6 +192,8 @@ class StudyTracker:
             "val/mean_iou": result.mean_iou,
             "time/train_s": result.train_s,
             "time/val_s": result.val_s,
+            "time/data_wait_s": result.data_wait_s,
+            "data/corrupt": len(result.corrupt),
         }
         for name, iou in zip(self._info.classes.names, result.class_iou, strict=True):
             if not math.isnan(iou):

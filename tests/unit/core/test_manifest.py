@@ -113,7 +113,7 @@ def test_the_json_is_a_text_file() -> None:
 
 
 def test_another_schema_version_is_refused_with_what_to_do() -> None:
-    with pytest.raises(DataError, match=r"schema version 2, .* reads 1: run preprocess again"):
+    with pytest.raises(DataError, match=r"schema version 1, .* reads 2: run preprocess again"):
         DatasetInfo.from_json(changed(schema_version=1))
 
 
