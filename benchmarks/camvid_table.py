@@ -62,7 +62,9 @@ def trainings(architectures: list[Architecture]) -> Iterator[tuple[Architecture,
         yield from ((architecture, seed) for architecture in architectures[::REPEATED])
 
 
-def rows(spec: TrialSpec, results: list[EpochResult], size: tuple[int, int]) -> list[dict[str, Any]]:
+def rows(
+    spec: TrialSpec, results: list[EpochResult], size: tuple[int, int]
+) -> list[dict[str, Any]]:
     """Return one row an epoch."""
     about = {
         **spec.architecture.to_dict(),
@@ -99,7 +101,9 @@ def main() -> None:
         folder = options.work / f"{architecture.id}-{seed}"
         results = list(train(spec, LocalContext(open_folder(str(folder)), data)))
         table += rows(spec, results, dataset.info.image_size)
-        sys.stderr.write(f"{len(table) // EPOCHS}: {architecture.label} {results[-1].mean_iou:.4f}\n")
+        sys.stderr.write(
+            f"{len(table) // EPOCHS}: {architecture.label} {results[-1].mean_iou:.4f}\n"
+        )
     pq.write_table(pa.Table.from_pylist(table), options.output, compression="zstd")
 
 
