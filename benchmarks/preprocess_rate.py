@@ -13,8 +13,10 @@ import io
 import statistics
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -26,6 +28,7 @@ from pipeline.sources.registry import open_source
 from pipeline.sources.source import Source
 
 WORKERS = (1, 2)
+SUBJECTS = ("limit: read, decode, encode", "ours, new workers", "ours, workers there")
 
 
 def encode_all(source: Source, keys: Sequence[tuple[str, str]]) -> None:
@@ -36,30 +39,45 @@ def encode_all(source: Source, keys: Sequence[tuple[str, str]]) -> None:
             Image.fromarray(picture).save(io.BytesIO(), format="PNG")
 
 
-def limit_rate(source: Source, workers: int) -> float:
-    """Return the images a second of plain processes."""
+@dataclass(frozen=True)
+class Run:
+    """Images a second, and processor time for each."""
+
+    rate: float
+    cpu_ms: float
+
+
+@contextmanager
+def timed(num_images: int, runs: list[Run]) -> Iterator[None]:
+    """Add what the block took to ``runs``."""
+    from benchmarks.preprocessing import cpu_seconds
+
+    began, cpu_before = time.perf_counter(), cpu_seconds()
+    yield
+    cpu_ms = (cpu_seconds() - cpu_before) / num_images * 1e3
+    runs.append(Run(num_images / (time.perf_counter() - began), cpu_ms))
+
+
+def run_limit(source: Source, workers: int, runs: list[Run]) -> None:
+    """Read and encode in plain processes."""
     keys = [(split, key) for split, of_split in source.keys().items() for key in of_split]
     with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
         warm = [keys[:2]] * workers
         list(pool.map(encode_all, [source] * workers, warm))  # imports are not counted
         shares = [keys[first::workers] for first in range(workers)]
-        began = time.perf_counter()
-        list(pool.map(encode_all, [source] * workers, shares))
-        return len(keys) / (time.perf_counter() - began)
+        with timed(len(keys), runs):
+            list(pool.map(encode_all, [source] * workers, shares))
 
 
-def our_rates(source: Source, workers: int) -> tuple[float, float]:
-    """Return images a second in a new cluster, and once more when its workers are there."""
-    total = sum(map(len, source.keys().values()))
+def run_ours(source: Source, workers: int, new: list[Run], there: list[Run]) -> None:
+    """Preprocess in a new cluster, and once more when its workers are there."""
     from benchmarks.preprocessing import local_cluster, preprocess  # Ray, when all is set for it
 
-    rates = []
+    num_images = sum(map(len, source.keys().values()))
     with local_cluster(workers):
-        for _ in range(2):
-            began = time.perf_counter()
-            preprocess(source, f"s3://cgnet/benchmarks/{uuid.uuid4().hex}")
-            rates.append(total / (time.perf_counter() - began))
-    return rates[0], rates[1]
+        for runs in (new, there):
+            with timed(num_images, runs):
+                preprocess(source, f"s3://cgnet/benchmarks/{uuid.uuid4().hex}")
 
 
 def main() -> None:
@@ -70,24 +88,28 @@ def main() -> None:
     options = parser.parse_args()
     camvid.prepare(options.camvid)
     source = open_source("camvid", options.camvid)
-    limits: dict[int, list[float]] = {workers: [] for workers in WORKERS}
-    ours: dict[int, list[tuple[float, float]]] = {workers: [] for workers in WORKERS}
+    runs: dict[tuple[str, int], list[Run]] = {(n, w): [] for w in WORKERS for n in SUBJECTS}
     for _ in range(options.repeats):
         for workers in WORKERS:
-            limits[workers].append(limit_rate(source, workers))
-            ours[workers].append(our_rates(source, workers))
-            say(f"{workers}: limit {limits[workers][-1]:.1f}, ours {ours[workers][-1]}")
-    rows, by_workers = [], {}
-    for workers in WORKERS:
-        limit = statistics.median(limits[workers])
-        cold, warm = (statistics.median(of_runs) for of_runs in zip(*ours[workers], strict=True))
-        by_workers[workers] = (limit, cold, warm)
-        rates = [("limit: read, decode, encode", limit), ("ours, new workers", cold)]
-        for position, (name, rate) in enumerate([*rates, ("ours, workers there", warm)]):
-            gain = rate / by_workers[WORKERS[0]][position]
-            rows.append([name, str(workers), f"{rate:.1f}", f"{rate / limit:.2f}", f"{gain:.2f}"])
+            limit, new, there = (runs[name, workers] for name in SUBJECTS)
+            run_limit(source, workers, limit)
+            run_ours(source, workers, new, there)
+            say(f"{workers}: {limit[-1]}, {new[-1]}, {there[-1]}")
+    rates = {subject: statistics.median(r.rate for r in found) for subject, found in runs.items()}
+    rows = [
+        [
+            name,
+            str(workers),
+            f"{rates[name, workers]:.1f}",
+            f"{rates[name, workers] / rates[SUBJECTS[0], workers]:.2f}",
+            f"{rates[name, workers] / rates[name, WORKERS[0]]:.2f}",
+            f"{statistics.median(run.cpu_ms for run in found):.0f}",
+        ]
+        for (name, workers), found in runs.items()
+    ]
     print_setting(f"CamVid, 360x480, to a local SeaweedFS; medians of {options.repeats} runs.")
-    print_table(("", "workers", "images/s", "of the limit", "of one worker"), rows)
+    header = ("", "workers", "images/s", "of the limit", "of one worker", "CPU ms an image")
+    print_table(header, rows)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,27 @@
 """The project's own preprocessing on a local cluster of a chosen size."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from unittest.mock import patch
 
+import psutil
 import ray
 
 from pipeline.core.manifest import DatasetInfo
 from pipeline.runtime import cluster
 from pipeline.runtime.sharding import shard_dataset
 from pipeline.sources.source import Source
+
+
+def cpu_seconds() -> float:
+    """Return the processor time so far of this process and those that descend from it."""
+    this, total = psutil.Process(), 0.0
+    for process in (this, *this.children(recursive=True)):
+        with suppress(psutil.Error):  # it has just ended
+            times = process.cpu_times()
+            total += times.user + times.system
+    return total
 
 
 @contextmanager
