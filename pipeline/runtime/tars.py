@@ -83,7 +83,8 @@ class _Reader:
             if not any(block):
                 return None
             try:
-                header = tarfile.TarInfo.frombuf(block, "utf-8", "strict")
+                # The short name beside a long one may end within a character.
+                header = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
                 if header.size < 0:
                     raise tarfile.HeaderError("negative size")
                 if header.type == tarfile.GNUTYPE_LONGNAME:
@@ -98,6 +99,7 @@ class _Reader:
                         size = int(fields["size"]) if "size" in fields else size
                 else:
                     header.name = header.name if name is None else name
+                    header.name.encode()  # raises where it is no UTF-8
                     header.size = header.size if size is None else size
                     return header
             except (tarfile.HeaderError, ValueError) as cause:
