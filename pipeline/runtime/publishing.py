@@ -15,7 +15,7 @@ from pyarrow.fs import FileSelector, FileType
 
 from pipeline.core.errors import DataError
 from pipeline.core.manifest import DATASET_FILE, MANIFEST_FILE, ClassTable, DatasetInfo
-from pipeline.learning.folder import Folder, open_whole, read_bytes, write_bytes
+from pipeline.learning.folder import Folder, exists, open_whole, read_bytes, write_bytes
 from pipeline.learning.records import SCHEMA
 from pipeline.runtime.parts import (
     Part,
@@ -69,9 +69,11 @@ class Generation:
     @property
     def published(self) -> DatasetInfo | None:
         """Return the description if this is what the folder holds already."""
+        if not exists(self.folder, DATASET_FILE):
+            return None
         try:
             info = DatasetInfo.from_json(read_bytes(self.folder, DATASET_FILE))
-        except DataError:  # there is none, or one that only an older program can read
+        except DataError:  # of another schema version, or damaged: it is made again
             return None
         return info if info.generation == self.name else None
 
