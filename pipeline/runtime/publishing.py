@@ -32,7 +32,7 @@ from pipeline.runtime.totals import Totals, require_one_size
 _ROWS_PER_GROUP = 4_096  # of the manifest; as many are in memory at a time
 _GENERATION = re.compile("[0-9a-f]{12}")
 
-Progress = Callable[[int, int], None]  # work done, work in all
+Progress = Callable[[int, int], None]  # work done, work in all; told of 0 when work begins
 
 
 class Pending(Protocol):
@@ -123,7 +123,9 @@ def _work(
     task = _MakeAndKeep(generation, make_part)
     done = 0
     seen: set[tuple[int, int]] = set()
-    for shard, sizes in run(task, generation.unfinished(shards())):
+    results = run(task, generation.unfinished(shards()))
+    progress(0, total)
+    for shard, sizes in results:
         done += shard.work
         seen |= sizes
         require_one_size(seen)  # told after the first shards, not after the last
