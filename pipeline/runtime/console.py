@@ -38,7 +38,7 @@ class Progress:
     def __init__(self, unit: str, clock: Callable[[], float]) -> None:
         self._unit = unit
         self._clock = clock
-        self._started = self._said = clock()
+        self._started = self._said = 0.0
         self._text = ""
         self._out = Console(stderr=True, highlight=False)
         self._live = Live(
@@ -57,8 +57,12 @@ class Progress:
         self._live.stop()
 
     def __call__(self, done: int, total: int) -> None:
-        """Tell that so much of the work is done."""
+        """Tell that so much of the work is done; 0 starts the clock."""
         now = self._clock()
+        if not done:
+            self._started = self._said = now
+            self._text = f"0/{total} {self._unit}"
+            return
         rate = done / max(now - self._started, 1e-9)
         self._text = f"{done}/{total} {self._unit}, {rate:.{0 if rate >= 10 else 1}f}/s"
         if done < total:

@@ -15,7 +15,7 @@ from pyarrow.fs import FileSelector, FileType
 
 from pipeline.core.errors import DataError
 from pipeline.core.manifest import DATASET_FILE, MANIFEST_FILE, ClassTable, DatasetInfo
-from pipeline.learning.folder import Folder, open_whole, read_bytes, write_bytes
+from pipeline.learning.folder import Folder, exists, open_whole, read_bytes, write_bytes
 from pipeline.learning.records import SCHEMA
 from pipeline.runtime.parts import (
     Part,
@@ -32,7 +32,7 @@ from pipeline.runtime.totals import Totals, require_one_size
 _ROWS_PER_GROUP = 4_096  # of the manifest; as many are in memory at a time
 _GENERATION = re.compile("[0-9a-f]{12}")
 
-Progress = Callable[[int, int], None]  # work done, work in all
+Progress = Callable[[int, int], None]  # work done, work in all; told of 0 when work begins
 
 
 class Pending(Protocol):
@@ -69,9 +69,11 @@ class Generation:
     @property
     def published(self) -> DatasetInfo | None:
         """Return the description if this is what the folder holds already."""
+        if not exists(self.folder, DATASET_FILE):
+            return None
         try:
             info = DatasetInfo.from_json(read_bytes(self.folder, DATASET_FILE))
-        except DataError:  # there is none, or one that only an older program can read
+        except DataError:  # of another schema version, or damaged: it is made again
             return None
         return info if info.generation == self.name else None
 
@@ -121,7 +123,9 @@ def _work(
     task = _MakeAndKeep(generation, make_part)
     done = 0
     seen: set[tuple[int, int]] = set()
-    for shard, sizes in run(task, generation.unfinished(shards())):
+    results = run(task, generation.unfinished(shards()))
+    progress(0, total)
+    for shard, sizes in results:
         done += shard.work
         seen |= sizes
         require_one_size(seen)  # told after the first shards, not after the last

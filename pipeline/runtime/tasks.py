@@ -35,7 +35,7 @@ def in_process(
 def on_cluster(
     task: Callable[[Item], Result], items: Iterable[Item], *, in_flight: int | None = None
 ) -> Iterator[tuple[Item, Result]]:
-    """Work on the items in Ray tasks of one CPU each.
+    """Work on the items in Ray tasks of one CPU each; connects to Ray before it returns.
 
     Items are drawn as tasks end, so neither their number nor their size matters; what the task
     itself carries is sent once.
@@ -50,10 +50,14 @@ def on_cluster(
         ServiceUnavailable: a worker of the cluster died again and again.
     """
     cluster.connect()
-    limit = in_flight or _IN_FLIGHT_PER_CPU * cluster.num_cpus()
+    return _as_they_end(task, iter(items), in_flight or _IN_FLIGHT_PER_CPU * cluster.num_cpus())
+
+
+def _as_they_end(
+    task: Callable[[Item], Result], remaining: Iterator[Item], limit: int
+) -> Iterator[tuple[Item, Result]]:
     remote: Any = ray.remote(num_cpus=1, max_retries=3)(_call)
     shared = ray.put(task)
-    remaining = iter(items)
     pending: dict[ray.ObjectRef[Result], Item] = {}
     try:
         while True:

@@ -76,7 +76,9 @@ def verify_dataset(
     findings: dict[str, Finding] = {}
     done = 0
     task = partial(verify_shard, uri, info.classes)
-    for shard, finding in run(task, shards_of(records)):
+    results = run(task, shards_of(records))
+    progress(0, len(records))
+    for shard, finding in results:
         findings[shard.path] = finding
         done += shard.work
         progress(done, len(records))

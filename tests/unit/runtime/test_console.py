@@ -68,9 +68,9 @@ def test_the_picture_is_a_png_even_of_nothing() -> None:
 
 
 def test_progress_in_a_log_is_a_line_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
-    seconds = iter((0.0, 4.0, 12.0, 13.0, 20.0))
+    seconds = iter((100.0, 104.0, 112.0, 113.0, 120.0))
     with Progress("samples", lambda: next(seconds)) as progress:
-        for done in (40, 120, 130, 200):
+        for done in (0, 40, 120, 130, 200):
             progress(done, 200)
 
     assert capsys.readouterr().err.splitlines() == [
