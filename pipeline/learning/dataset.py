@@ -223,6 +223,6 @@ def open_dataset(
 def _inside(name: str) -> str:
     """Return a name that a data set gives, once it is sure to lie inside the data set's folder."""
     path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or not path.parts:
+    if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in name:
         raise DataError(f"the data set names {name!r}, which is outside its folder: do not use it")
     return name
