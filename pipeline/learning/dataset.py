@@ -119,12 +119,13 @@ class Split:
         if (kept := self._kept.get(index)) is not None:
             return kept
         if (shards := self._shards) is None:  # another thread has just read the last sample
+            if index in self._corrupt:
+                raise CorruptSample(self._corrupt[index])
             return self._kept[index]
         sample = _read(self.records[index], shards)
         if self._keep:
             self._kept[index] = sample
-            if len(self._kept) + len(self._corrupt) == len(self):
-                self._shards = None  # lets go of the bytes that it holds
+            self._let_go()
         return sample
 
     def sound(self, index: int) -> Sample | None:
@@ -137,6 +138,7 @@ class Split:
             if not self._skip_corrupt:
                 raise
             self._corrupt[index] = str(error)
+            self._let_go()
             return None
 
     def substitute(self, index: int) -> Sample:
@@ -149,6 +151,11 @@ class Split:
             if (sample := self.sound((index + step) % len(self))) is not None:
                 return sample
         raise DataError(f"every sample is corrupt, such as: {next(iter(self._corrupt.values()))}")
+
+    def _let_go(self) -> None:
+        """Drop the shards, with the bytes that they hold, once no sample needs them again."""
+        if self._keep and len(self._kept) + len(self._corrupt) == len(self):
+            self._shards = None
 
     @property
     def corrupt(self) -> tuple[str, ...]:
@@ -199,6 +206,7 @@ def open_dataset(
             f"the data set at {expected.uri} has changed: it is {info.fingerprint}, this training "
             f"was planned on {expected.fingerprint}; choose a new --name to search on the new data"
         )
+    _inside(info.fingerprint)  # names a folder of the cache
     records = read_records(read_bytes(folder, f"{_inside(info.generation)}/{MANIFEST_FILE}"))
     for shard in records.shard_sizes():
         _inside(shard)
@@ -215,6 +223,6 @@ def open_dataset(
 def _inside(name: str) -> str:
     """Return a name that a data set gives, once it is sure to lie inside the data set's folder."""
     path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or not path.parts:
+    if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in name:
         raise DataError(f"the data set names {name!r}, which is outside its folder: do not use it")
     return name

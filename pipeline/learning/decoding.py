@@ -49,8 +49,10 @@ def check_limits(record: SampleRecord) -> None:
     """Refuse a sample that no camera took before any byte of it is read.
 
     Raises:
-        CorruptSample: a member or the picture is larger than what is decoded.
+        CorruptSample: a member or the picture is larger than what is decoded, or lies nowhere.
     """
+    if min(record.image_offset, record.image_bytes, record.label_offset, record.label_bytes) < 0:
+        raise corrupt(record, "has a negative offset or length in the manifest")
     if max(record.image_bytes, record.label_bytes) > MAX_MEMBER_BYTES:
         raise corrupt(record, f"has a member of more than {MAX_MEMBER_BYTES >> 20} MiB")
     if record.height * record.width > MAX_PIXELS:
@@ -82,5 +84,10 @@ def _pixels(
             if picture.mode not in modes:
                 raise corrupt(record, f"has a label of mode {picture.mode}, wanted 8-bit ids")
             return np.asarray(picture)
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as cause:
-        raise corrupt(record, f"is no {' or '.join(formats)} ({cause})") from cause
+    except (CorruptSample, MemoryError):
+        raise
+    except UnidentifiedImageError as cause:  # whose own text has an address that differs each time
+        raise corrupt(record, f"is no {' or '.join(formats)}") from cause
+    except Exception as cause:  # Pillow's parsers raise what they did not foresee, even assertions
+        reason = str(cause) or type(cause).__name__
+        raise corrupt(record, f"is no {' or '.join(formats)} ({reason})") from cause

@@ -3,11 +3,13 @@
 import os
 import shutil
 import threading
+import uuid
 from collections import defaultdict
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
-from pipeline.learning.shards import ShardStore
+from pipeline.learning.shards import WHOLE_SHARD_BYTES, ShardStore, read_whole
 
 _LIMIT_BYTES = 64 << 30
 _FREE_SHARE = 2  # at most half of what is free on the disk
@@ -45,19 +47,18 @@ class DiskShards:
             limit_bytes: most that ``cache_dir`` may hold; None takes up to half of what is free.
         """
         self._source = source
-        self._sizes = sizes
+        self._sizes = {s: size for s, size in sizes.items() if size <= WHOLE_SHARD_BYTES}
         self._root = cache_dir
         self._own = cache_dir / data_set
-        self._own.mkdir(parents=True, exist_ok=True)
-        os.utime(self._own)  # last used now
-        free = shutil.disk_usage(cache_dir).free // _FREE_SHARE
-        held = _held_bytes(cache_dir)
-        self._limit = min(_LIMIT_BYTES, held + free) if limit_bytes is None else limit_bytes
-        self._make_room(sum(sizes.values()))
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._room = threading.Lock()
         self._reserved = 0
+        self._limit = 0
         self._is_full = False
+        try:
+            self._open(limit_bytes)
+        except OSError:  # the disk is full, or not ours to write: training goes on without copies
+            self._is_full = True
 
     def read(self, shard: str, start: int, length: int) -> bytes | memoryview:
         """Return a range, see ``ShardStore``."""
@@ -68,48 +69,76 @@ class DiskShards:
         try:
             with path.open("rb") as file:
                 content = os.pread(file.fileno(), length, start)
-        except FileNotFoundError:  # another process made room
+        except OSError:  # another process made room, or the disk fails
             content = b""
         return content if len(content) == length else self._source.read(shard, start, length)
 
+    def _open(self, limit_bytes: int | None) -> None:
+        self._own.mkdir(parents=True, exist_ok=True)
+        os.utime(self._own)  # last used now
+        free = shutil.disk_usage(self._root).free // _FREE_SHARE
+        held = _held_bytes(self._root)
+        self._limit = min(_LIMIT_BYTES, held + free) if limit_bytes is None else limit_bytes
+        self._make_room(sum(self._sizes.values()))
+
     def _make_room(self, wanted: int) -> None:
         others = [path for path in self._root.iterdir() if path.is_dir() and path != self._own]
-        for path in sorted(others, key=lambda path: path.stat().st_mtime):
+        for path in sorted(others, key=_last_used):
             if _held_bytes(self._root) - _held_bytes(self._own) + wanted <= self._limit:
                 return
             shutil.rmtree(path, ignore_errors=True)
 
     def _copy(self, shard: str, path: Path) -> bool:
-        """Copy a shard here; False if there is no room for it."""
-        if not self._reserve(self._sizes[shard]):
+        """Copy a shard here; False if that cannot be."""
+        size = self._sizes.get(shard)
+        if size is None or not self._reserve(size):
             return False
-        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
         try:
-            content = self._source.read(shard, 0, self._sizes[shard])
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_bytes(content)
-            partial.replace(path)
-        except OSError:  # the disk is full, or not ours to write: training goes on without it
-            partial.unlink(missing_ok=True)
-            self._is_full = True
+            content = read_whole(self._source, shard, size)
+            if content is None:
+                return False
+            if not _write(path, content):
+                self._is_full = True
         finally:
             with self._room:
-                self._reserved -= self._sizes[shard]
+                self._reserved -= size
         return path.exists()
 
     def _reserve(self, size: int) -> bool:
         with self._room:
-            self._is_full |= _held_bytes(self._root) + self._reserved + size > self._limit
+            if not self._is_full:
+                self._is_full = _held_bytes(self._root) + self._reserved + size > self._limit
             if not self._is_full:
                 self._reserved += size
             return not self._is_full
 
 
+def _write(path: Path, content: memoryview) -> bool:
+    """Write a file whole or not at all; False if the disk is full, or not ours to write."""
+    # A name of its own for each writer, since processes that share a cache may share a number.
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(content)
+        partial.replace(path)
+    except OSError:
+        with suppress(OSError):
+            partial.unlink()
+        return False
+    return True
+
+
+def _last_used(folder: Path) -> float:
+    try:
+        return folder.stat().st_mtime
+    except FileNotFoundError:  # another process made room
+        return 0.0
+
+
 def _held_bytes(folder: Path) -> int:
     total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.stat().st_size if path.is_file() else 0
-        except FileNotFoundError:  # another process replaced or removed it
-            continue
+    for parent, _, names in os.walk(folder):  # passes over folders that another process removes
+        for name in names:
+            with suppress(OSError):
+                total += Path(parent, name).stat().st_size
     return total

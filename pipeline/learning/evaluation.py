@@ -7,6 +7,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from pipeline.core.errors import DataError
 from pipeline.learning.augment import normalise
 from pipeline.learning.context import TrainContext, summed
 from pipeline.learning.dataset import Dataset, Split
@@ -18,7 +19,13 @@ _EVALUATION_BATCH = 8
 
 @torch.inference_mode()
 def evaluate(model: nn.Module, split: Split, dataset: Dataset, context: TrainContext) -> Tensor:
-    """Return (K, K) confusion counts over a split, each sample counted once over all ranks."""
+    """Return (K, K) confusion counts over a split, each sample counted once over all ranks.
+
+    Raises:
+        CorruptSample: a sample cannot be read and is not to be skipped.
+        DataError: no sample can be read, or none has a labelled pixel.
+        ServiceUnavailable: the storage does not answer.
+    """
     model.eval()
     info = dataset.info
     k = info.classes.num_classes
@@ -33,4 +40,11 @@ def evaluate(model: nn.Module, split: Split, dataset: Dataset, context: TrainCon
         images, labels = (part.to(context.device) for part in batch)
         prediction = model(normalise(images, info.mean, info.std)).argmax(dim=1)
         confusion_KK += confusion_counts(prediction, labels, k, info.classes.ignore_index)
-    return summed(confusion_KK, context)
+    confusion_KK = summed(confusion_KK, context)
+    if not confusion_KK.any():
+        reason = f"such as: {split.corrupt[0]}" if split.corrupt else "check its labels"
+        raise DataError(
+            f"no labelled pixel of the {split.records[0].split} split in {dataset.uri} can be "
+            f"read, {reason}"
+        )
+    return confusion_KK

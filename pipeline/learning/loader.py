@@ -99,7 +99,7 @@ def evaluation_batches(
 ) -> Iterator[Batch]:
     """Yield one rank's share of a split in order; every sample is on exactly one rank, once.
 
-    Corrupt samples that are to be skipped are missing from their batch, which may be empty then.
+    Corrupt samples that are to be skipped are missing from their batch; an empty one is left out.
     """
     share = evaluation_share(len(split), rank=rank, world_size=world_size)
     starts = range(0, len(share), batch_size)

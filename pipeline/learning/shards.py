@@ -11,6 +11,8 @@ from typing import Protocol
 from pipeline.core.errors import CorruptSample
 from pipeline.learning.folder import Folder, folder_uri
 
+WHOLE_SHARD_BYTES = 1 << 30  # of a larger one, or of one that claims to be, only ranges are read
+
 
 class ShardStore(Protocol):
     """Reads ranges of shards; safe to call from several threads."""
@@ -54,12 +56,23 @@ class MemoryShards:
         self._source = source
         self._sizes = sizes
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
-        self._fetched: dict[str, memoryview] = {}
+        self._fetched: dict[str, memoryview | None] = {}
 
-    def read(self, shard: str, start: int, length: int) -> memoryview:
+    def read(self, shard: str, start: int, length: int) -> bytes | memoryview:
         """Return a range, see ``ShardStore``."""
         with self._locks[shard]:
             if shard not in self._fetched:
-                content = self._source.read(shard, 0, self._sizes[shard])
-                self._fetched[shard] = memoryview(content)
-        return self._fetched[shard][start : start + length]
+                self._fetched[shard] = read_whole(self._source, shard, self._sizes[shard])
+        if (content := self._fetched[shard]) is None:
+            return self._source.read(shard, start, length)
+        return content[start : start + length]
+
+
+def read_whole(source: ShardStore, shard: str, size: int) -> memoryview | None:
+    """Return all of a shard; None if that cannot be had, which says nothing of its ranges."""
+    if size > WHOLE_SHARD_BYTES:
+        return None
+    try:
+        return memoryview(source.read(shard, 0, size))
+    except CorruptSample:  # it is too short for its last sample; the others may be fine
+        return None

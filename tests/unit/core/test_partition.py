@@ -17,7 +17,7 @@ EPOCHS = st.integers(0, 10_000)
 @st.composite
 def plans(draw: st.DrawFn) -> dict[str, int]:
     world_size = draw(st.integers(1, 8))
-    batch_size = world_size * draw(st.integers(1, 6))
+    batch_size = draw(st.integers(world_size, 6 * world_size))
     return {
         "num_samples": draw(st.integers(batch_size, 300)),
         "batch_size": batch_size,
@@ -32,13 +32,13 @@ def all_ranks(plan: dict[str, int]) -> list[NDArray[np.int64]]:
 
 
 @given(plans())
-def test_every_rank_has_the_same_steps_and_samples_a_step(plan: dict[str, int]) -> None:
-    expected = (
-        plan["num_samples"] // plan["batch_size"],
-        plan["batch_size"] // plan["world_size"],
-    )
+def test_every_rank_has_the_same_steps_and_its_even_share_of_each(plan: dict[str, int]) -> None:
+    steps = plan["num_samples"] // plan["batch_size"]
+    least, more = divmod(plan["batch_size"], plan["world_size"])
+    expected = [(steps, least + (rank < more)) for rank in range(plan["world_size"])]
 
-    assert [share.shape for share in all_ranks(plan)] == [expected] * plan["world_size"]
+    assert least >= 1
+    assert [share.shape for share in all_ranks(plan)] == expected
 
 
 @given(plans())
@@ -56,9 +56,12 @@ def test_less_than_a_batch_sits_out_an_epoch(plan: dict[str, int]) -> None:
     assert 0 <= plan["num_samples"] - seen < plan["batch_size"]
 
 
+@pytest.mark.parametrize("batch_size", [840, 841, 97, 8])  # 841 and 97 divide among none
 @given(SEEDS, EPOCHS)
-def test_a_global_batch_holds_the_same_samples_for_any_world_size(seed: int, epoch: int) -> None:
-    plan = {"num_samples": 2000, "batch_size": 840, "seed": seed, "epoch": epoch}
+def test_a_global_batch_holds_the_same_samples_for_any_world_size(
+    batch_size: int, seed: int, epoch: int
+) -> None:
+    plan = {"num_samples": 2000, "batch_size": batch_size, "seed": seed, "epoch": epoch}
     alone = np.sort(training_batches(**plan), axis=1)
 
     for world_size in WORLD_SIZES:
@@ -68,7 +71,8 @@ def test_a_global_batch_holds_the_same_samples_for_any_world_size(seed: int, epo
 
 @given(plans())
 def test_a_plan_is_a_function_of_its_arguments(plan: dict[str, int]) -> None:
-    np.testing.assert_array_equal(all_ranks(plan), all_ranks(plan))
+    for one, other in zip(all_ranks(plan), all_ranks(plan), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 @given(SEEDS, EPOCHS)
@@ -113,9 +117,24 @@ def test_every_sample_gets_its_turn_over_the_epochs() -> None:
     assert seen == set(range(13))
 
 
-def test_a_batch_that_does_not_divide_among_the_ranks_is_refused() -> None:
-    with pytest.raises(UsageError, match="multiple of 3"):
-        training_batches(100, batch_size=8, seed=0, epoch=0, world_size=3)
+def test_a_batch_that_does_not_divide_gives_the_first_ranks_a_sample_more() -> None:
+    plan = {"num_samples": 100, "batch_size": 8, "seed": 0, "epoch": 0, "world_size": 3}
+
+    assert [share.shape for share in all_ranks(plan)] == [(12, 3), (12, 3), (12, 2)]
+
+
+@pytest.mark.parametrize(("batch_size", "world_size"), [(7, 8), (1, 2)])
+def test_a_batch_without_a_sample_for_each_rank_is_refused(
+    batch_size: int, world_size: int
+) -> None:
+    with pytest.raises(UsageError, match=f"batch of {batch_size} .* at least {world_size}"):
+        training_batches(100, batch_size=batch_size, seed=0, epoch=0, world_size=world_size)
+
+
+def test_a_batch_of_one_sample_for_each_rank_is_taken() -> None:
+    plan = {"num_samples": 9, "batch_size": 8, "seed": 0, "epoch": 0, "world_size": 8}
+
+    assert [share.shape for share in all_ranks(plan)] == [(1, 1)] * 8
 
 
 def test_a_split_of_less_than_a_batch_is_refused() -> None:

@@ -13,8 +13,8 @@ import torch
 from torch.nn import functional as F
 
 from pipeline.core.architecture import Architecture
-from pipeline.core.config import DataConfig, EpochResult, TrainConfig, TrialSpec
-from pipeline.core.errors import DataError, TrialFailed, UsageError
+from pipeline.core.config import CachePolicy, DataConfig, EpochResult, TrainConfig, TrialSpec
+from pipeline.core.errors import CorruptSample, DataError, TrialFailed, UsageError
 from pipeline.core.peer import Peer
 from pipeline.learning.checkpoint import (
     CHECKPOINT_FILE,
@@ -84,7 +84,7 @@ def stop_after(epochs: int, spec: TrialSpec, context: LocalContext) -> list[Epoc
 
 def curve(results: list[EpochResult]) -> list[EpochResult]:
     """Return the results without what the clock says."""
-    return [replace(result, train_s=0.0, val_s=0.0) for result in results]
+    return [replace(result, train_s=0.0, val_s=0.0, data_wait_s=0.0) for result in results]
 
 
 def test_a_training_yields_its_epochs_in_turn(whole: Run) -> None:
@@ -158,6 +158,54 @@ def test_a_finished_training_is_told_again_without_another_step(whole: Run) -> N
 
     assert list(train(SPEC, whole.context)) == whole.results
     assert {path: path.stat().st_mtime_ns for path in whole.path.iterdir()} == files
+
+
+def test_the_wait_for_data_is_a_part_of_the_time_of_training(whole: Run) -> None:
+    assert all(0 < result.data_wait_s < result.train_s for result in whole.results)
+
+
+def damage(data: Data, key: str) -> None:
+    (record,) = (record for record in data.records if record.key == key)
+    path = data.root / record.shard
+    content = bytearray(path.read_bytes())
+    content[record.image_offset + 60] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.fixture
+def harmed(tmp_path: Path, write_dataset: Callable[..., Data]) -> Data:
+    """Return a data set with one corrupt sample in each split; all of it is in every epoch."""
+    data = write_dataset(tmp_path / "harmed", train=8, val=3)
+    damage(data, "train-5")
+    damage(data, "val-1")
+    return data
+
+
+@pytest.mark.parametrize("cache", ["none", "memory"])
+def test_skipped_samples_are_told_with_every_epoch_each_once(
+    harmed: Data, tmp_path: Path, folder_at: Callable[[Path], Folder], cache: CachePolicy
+) -> None:
+    dataset = harmed.open()
+    train_split, val_split = (
+        dataset.split(name, cache, skip_corrupt=True) for name in ("train", "val")
+    )
+    context = LocalContext(folder_at(tmp_path), (dataset, train_split, val_split))
+
+    results = list(train(SPEC, context))
+
+    for result in results:
+        assert [message.split()[1] for message in result.corrupt] == ["train-5", "val-1"]
+        assert all("is damaged" in message for message in result.corrupt)
+
+
+def test_a_corrupt_sample_ends_a_training_that_skips_none(
+    harmed: Data, tmp_path: Path, folder_at: Callable[[Path], Folder]
+) -> None:
+    dataset = harmed.open()
+    parts = (dataset, dataset.split("train"), dataset.split("val"))
+
+    with pytest.raises(CorruptSample, match=r"sample train-5 in .* is damaged"):
+        list(train(SPEC, LocalContext(folder_at(tmp_path), parts)))
 
 
 def test_a_training_leaves_its_checkpoint_and_its_weights(whole: Run) -> None:
