@@ -114,9 +114,10 @@ def pack_weights(
         provenance: how it was trained; None where that is not known.
     """
     description = asdict(deployment) | {"architecture": deployment.architecture.to_dict()}
-    metadata = {"deployment": json.dumps(description)}
     if provenance:
-        metadata["provenance"] = provenance.to_json()
+        description["provenance"] = provenance.to_json()
+    # One entry: safetensors writes several in an order that differs from run to run.
+    metadata = {"deployment": json.dumps(description)}
     tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
     return bytes(safetensors.torch.save(tensors, metadata=metadata))
 
@@ -128,16 +129,16 @@ def load_provenance(content: bytes) -> Provenance | None:
         DataError: the file is not one of ours.
     """
     try:
-        text = _metadata(content).get("provenance")
+        text = _description(content).get("provenance")
         return Provenance.from_json(text) if text else None
     except _NOT_OURS as cause:
         raise DataError(f"{WEIGHTS_FILE} is not a network of this program ({cause})") from cause
 
 
-def _metadata(content: bytes) -> dict[str, str]:
+def _description(content: bytes) -> dict[str, Any]:
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    metadata: dict[str, str] = header["__metadata__"]
-    return metadata
+    description: dict[str, Any] = json.loads(header["__metadata__"]["deployment"])
+    return description
 
 
 def load_weights(content: bytes) -> tuple[nn.Module, Deployment]:
@@ -147,7 +148,7 @@ def load_weights(content: bytes) -> tuple[nn.Module, Deployment]:
         DataError: the file is not one of ours.
     """
     try:
-        fields = json.loads(_metadata(content)["deployment"])
+        fields = _description(content)
         deployment = Deployment(
             architecture=network_from_dict(fields["architecture"]),
             mean=tuple(fields["mean"]),
