@@ -1,21 +1,39 @@
 """Reading shards from a real S3 through a proxy that breaks answers: all of it arrives, once."""
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import boto3
 import numpy as np
 import pytest
+import torch
 
+from pipeline.core.config import CachePolicy
 from pipeline.core.errors import CorruptSample, ServiceUnavailable
+from pipeline.core.layout import Layout
+from pipeline.core.manifest import DatasetInfo
+from pipeline.core.units import ShardSize
+from pipeline.learning.dataset import open_dataset
+from pipeline.learning.loader import Batch, TrainLoader, evaluation_batches
+from pipeline.runtime import services
 from pipeline.runtime.s3_shards import Patience, S3Shards
-from pipeline.runtime.storage import s3_client
+from pipeline.runtime.sharding import shard_dataset
+from pipeline.runtime.storage import open_folder, s3_client
+from pipeline.runtime.tasks import in_process
+from pipeline.sources.streets.source import Streets
 from tests.fault_proxy import Fault, FaultPlan, FaultProxy
+from tests.integration.conftest import RunningS3
 
+STREETS = "s3://cgnet/faults/streets"
 CONTENT = np.random.default_rng(5).bytes(400_000)
-HASTY = Patience(attempts=5, backoff_s=0.001, grace_s=0.3, least_bytes_per_s=400_000)
+HASTY = Patience(attempts=5, backoff_s=0.001, grace_s=0.5, least_bytes_per_s=100_000)
+STUBBORN = replace(HASTY, attempts=20)
 EVERY = 1.0
 
 
@@ -23,7 +41,7 @@ Through = Callable[..., tuple[S3Shards, FaultProxy]]
 
 
 @pytest.fixture
-def client(s3: object) -> Any:
+def client(s3: RunningS3) -> Any:
     client = s3_client(attempts=1)
     client.put_object(Bucket="cgnet", Key="faults/x.tar", Body=CONTENT)
     return client
@@ -36,17 +54,19 @@ def through(client: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Through]:
 
     with ExitStack() as stack:
 
-        def make(plan: FaultPlan, prefix: str = "faults") -> tuple[S3Shards, FaultProxy]:
+        def make(
+            plan: FaultPlan, prefix: str = "faults", patience: Patience = HASTY
+        ) -> tuple[S3Shards, FaultProxy]:
             proxy = stack.enter_context(FaultProxy(upstream, plan))
             monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxy.endpoint)
-            return S3Shards(s3_client(attempts=1), "cgnet", prefix, HASTY), proxy
+            return S3Shards(s3_client(attempts=1), "cgnet", prefix, patience), proxy
 
         yield make
 
 
 @pytest.mark.parametrize("fault", [f for f in Fault if f is not Fault.STALL])
 def test_a_broken_answer_is_asked_for_again(through: Through, fault: Fault) -> None:
-    plan = FaultPlan({fault: EVERY}, max_faults=3, cut_after_bytes=100_000, drip_bytes_per_s=50_000)
+    plan = FaultPlan({fault: EVERY}, max_faults=3, cut_after_bytes=100_000, drip_bytes_per_s=20_000)
     shards, proxy = through(plan)
 
     assert shards.read("x.tar", 1000, 390_000) == CONTENT[1000:391_000]
@@ -76,7 +96,7 @@ def test_a_service_that_stays_broken_is_named_with_key_place_and_attempts(
 
 
 def test_a_drip_that_never_ends_is_given_up(through: Through) -> None:
-    shards, _ = through(FaultPlan({Fault.DRIP: EVERY}, drip_bytes_per_s=100_000))
+    shards, _ = through(FaultPlan({Fault.DRIP: EVERY}, drip_bytes_per_s=20_000))
 
     with pytest.raises(ServiceUnavailable, match="TooSlow"):
         shards.read("x.tar", 0, len(CONTENT))
@@ -102,3 +122,71 @@ def test_wrong_keys_are_told_at_once(through: Through, monkeypatch: pytest.Monke
     with pytest.raises(ServiceUnavailable, match="SignatureDoesNotMatch"):
         shards.read("x.tar", 0, 10)
     assert len(proxy.requests) == 1
+
+
+@pytest.fixture(scope="module")
+def streets(s3_server: RunningS3) -> DatasetInfo:
+    """Write a data set of 21 scenes in shards of five."""
+    with patch.dict(os.environ):
+        services.ensure_environment(s3_server.state_dir, needs_s3=True, needs_mlflow=False)
+        source = Streets(num_train=17, num_val=4, image_size=(48, 64))
+        layout = Layout(shard_size=ShardSize(5, "samples"))
+        return shard_dataset(source, "streets", STREETS, layout, run=in_process)
+
+
+BAD_WEATHER = {
+    Fault.INTERNAL_ERROR: 0.1,
+    Fault.SLOW_DOWN: 0.1,
+    Fault.RESET: 0.1,
+    Fault.RESET_IN_BODY: 0.1,
+    Fault.SHORT_BODY: 0.1,
+    Fault.DRIP: 0.03,
+}
+
+
+@pytest.mark.parametrize("cache", ["none", "disk", "memory"])
+@pytest.mark.parametrize("seed", range(3))
+def test_no_sample_is_lost_or_doubled_in_bad_weather(
+    streets: DatasetInfo, through: Through, tmp_path: Path, cache: CachePolicy, seed: int
+) -> None:
+    """A third to a half of the requests fail; every batch is what it is in fair weather."""
+    folder = open_folder(STREETS)  # not through the proxy
+    plan = FaultPlan(BAD_WEATHER, seed=seed, drip_bytes_per_s=20_000)
+    shards, proxy = through(plan, "faults/streets", STUBBORN)
+    fair = open_dataset(folder)
+    bad = open_dataset(folder, None, shards, tmp_path)
+
+    for split in ("train", "val"):
+        wanted, got = fair.split(split, "none"), bad.split(split, cache)
+        for world_size in (1, 3):
+            for rank in range(world_size):
+                share = {"rank": rank, "world_size": world_size}
+                assert_same(
+                    evaluation_batches(wanted, 2, **share), evaluation_batches(got, 2, **share)
+                )
+    loaders = [
+        TrainLoader(data.split("train", policy), batch_size=4, seed=1)
+        for data, policy in ((fair, "none"), (bad, cache))
+    ]
+    for epoch in range(2):
+        assert_same(*(loader.epoch(epoch) for loader in loaders))
+    assert proxy.injected.total() >= 3
+
+
+def test_a_cached_shard_is_fetched_once(
+    streets: DatasetInfo, through: Through, tmp_path: Path
+) -> None:
+    folder = open_folder(STREETS)
+    for cache in ("disk", "memory"):
+        shards, proxy = through(FaultPlan(), "faults/streets")
+        split = open_dataset(folder, None, shards, tmp_path / cache).split("train", cache)
+        for epoch in range(2):
+            list(TrainLoader(split, batch_size=4, seed=0).epoch(epoch))
+        fetched = [request.path for request in proxy.requests]
+        assert len(fetched) == len(set(fetched)) == 4
+
+
+def assert_same(wanted: Iterator[Batch], got: Iterator[Batch]) -> None:
+    for expected, batch in zip(wanted, got, strict=True):
+        assert torch.equal(expected.image_BCHW, batch.image_BCHW)
+        assert torch.equal(expected.label_BHW, batch.label_BHW)
