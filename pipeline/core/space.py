@@ -1,6 +1,7 @@
 """Finite search spaces: counted, enumerated and cut to a budget exactly, before any training."""
 
 import importlib
+import math
 import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -118,15 +119,32 @@ class Pool:
 
     def row(self, labels: Mapping[str, Any]) -> int | None:
         """Return the row with these labels, or None if it is not in this pool."""
-        return self._rows.get(tuple(labels[name] for name in self.space.choices))
+        code = 0
+        for (name, values), step in zip(self._positions.items(), self._steps, strict=True):
+            if (position := values.get(labels[name])) is None:
+                return None
+            code += position * step
+        codes, rows = self._codes
+        at = int(np.searchsorted(codes, code))
+        return int(rows[at]) if at < len(codes) and codes[at] == code else None
 
     @cached_property
-    def _rows(self) -> dict[tuple[Label, ...], int]:
-        columns = [
-            np.array(self.space.labels(name), dtype=object)[self.picks[:, j]]
-            for j, name in enumerate(self.space.choices)
-        ]
-        return {key: row for row, key in enumerate(zip(*columns, strict=True))}
+    def _positions(self) -> dict[str, dict[Label, int]]:
+        names = self.space.choices
+        return {name: {v: i for i, v in enumerate(self.space.labels(name))} for name in names}
+
+    @cached_property
+    def _steps(self) -> list[int]:
+        """Return what one position of each choice adds to a row's code."""
+        lengths = [len(values) for values in self.space.choices.values()]
+        return [math.prod(lengths[j + 1 :]) for j in range(len(lengths))]
+
+    @cached_property
+    def _codes(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the codes of all rows, rising, and the row of each."""
+        codes = self.picks.astype(np.int64) @ np.array(self._steps, dtype=np.int64)
+        rows = np.argsort(codes)
+        return codes[rows], rows
 
     def column(self, name: str) -> NDArray[np.int64]:
         """Return (n,) the value of a whole-number field for every row, chosen or default."""

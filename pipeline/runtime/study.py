@@ -6,40 +6,47 @@ trial ended. MLflow and the console are views of it.
 
 import fcntl
 import json
-import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from enum import StrEnum
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import FrozenTrial, TrialState
 
-from pipeline.core.architecture import Architecture
 from pipeline.core.config import EpochResult
-from pipeline.core.cost import count_parameters
+from pipeline.core.effort import Progress
 from pipeline.core.errors import UsageError
-from pipeline.core.front import hypervolume, pareto_front
+from pipeline.core.proposer import MAX_CANDIDATES
 from pipeline.core.space import Pool
-from pipeline.runtime.proposals import NUM_START, GatedSampler, distributions
+from pipeline.core.stopping import RULES, Curve, Verdict, rungs
+from pipeline.runtime.proposals import make_sampler
+from pipeline.runtime.records import (
+    State,
+    TrialRecord,
+    epoch_from_json,
+    epoch_to_json,
+    front,
+    front_hypervolume,
+)
+from pipeline.runtime.samplers import PREDICTION, WARM_START, distributions
+
+__all__ = [
+    "State",
+    "Strategy",
+    "Study",
+    "TrialRecord",
+    "front",
+    "front_hypervolume",
+    "study_storage",
+]
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
-_EPOCH = "epoch/"
-
-
-class State(StrEnum):
-    """What has become of a trial."""
-
-    RUNNING = "running"
-    COMPLETE = "complete"
-    STOPPED = "stopped"
-    FAILED = "failed"
-
+_EPOCH, _STARTED, _FAILURE, _STOPPED = "epoch/", "started_ms", "failure", "stopped"
 
 _STATES = {
     TrialState.RUNNING: State.RUNNING,
@@ -50,28 +57,39 @@ _STATES = {
 
 
 @dataclass(frozen=True)
-class TrialRecord:
-    """One trial as the study holds it; ``results`` has its epochs so far, in order."""
+class Strategy:
+    """How a study chooses its trials and ends them early; may change from run to run.
 
-    number: int
-    architecture: Architecture
-    num_params: int
-    state: State
-    results: tuple[EpochResult, ...] = ()
-    reached_ms: tuple[int, ...] = ()  # when each result came, milliseconds since 1970
-    failure: str = ""
+    Attributes:
+        sampler: ehvi, or one of Optuna's: tpe, nsga2, gp, random, grid.
+        stopping: front, asha or none.
+        max_candidates: among which ehvi chooses at a time.
+    """
 
-    @property
-    def mean_iou(self) -> float:
-        """Return the last epoch's mean IoU on val; nan before the first."""
-        return self.results[-1].mean_iou if self.results else math.nan
+    sampler: str = "ehvi"
+    stopping: str = "front"
+    max_candidates: int = MAX_CANDIDATES
+
+    def __post_init__(self) -> None:
+        """Refuse a rule that is none."""
+        if self.stopping not in RULES:
+            raise UsageError(f"no stopping {self.stopping!r}: there are {', '.join(RULES)}")
 
 
 class Study:
-    """The trials of one search, in Optuna's storage."""
+    """The trials of one search, in Optuna's storage.
+
+    This process alone writes there, so what has been written is also kept in memory.
+    """
 
     def __init__(
-        self, storage: BaseStorage, name: str, pool: Pool, settings: Mapping[str, Any], seed: int
+        self,
+        storage: BaseStorage,
+        name: str,
+        pool: Pool,
+        settings: Mapping[str, Any],
+        seed: int,
+        strategy: Strategy = Strategy(),
     ) -> None:
         """Open the study of this name, or make it.
 
@@ -81,30 +99,55 @@ class Study:
             pool: the architectures within budget.
             settings: all that makes trials comparable; must be what the study was made with.
             seed: of the proposals.
+            strategy: of this run.
 
         Raises:
             UsageError: the study was made with other settings; says which.
         """
         self.name = name
         self.pool = pool
-        proposer = optuna.samplers.TPESampler(
-            seed=seed, multivariate=True, n_startup_trials=NUM_START
-        )
+        self.strategy = strategy
+        self._storage = storage
         self._study = optuna.create_study(
             storage=storage,
             study_name=name,
             directions=["maximize", "minimize"],
-            sampler=GatedSampler(pool, proposer, seed),
             load_if_exists=True,
         )
         self._check_settings(json.loads(json.dumps(settings)))
-        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if not self._is_proposed(trial):
-                self._study.tell(trial.number, state=TrialState.FAIL)
+        self._study.sampler = make_sampler(
+            strategy.sampler,
+            pool,
+            seed,
+            limit=self.budget + 1,
+            floor=self.floor,
+            max_candidates=strategy.max_candidates,
+        )
+        self.progress = Progress((self.budget + 1, -self.floor))
+        self._ids: dict[int, int] = {}
+        self._records: dict[int, TrialRecord] = {}
+        self._ended_curves: dict[int, Curve] = {}
+        self._load()
 
-    def _is_proposed(self, trial: FrozenTrial) -> bool:
-        """Return whether the driver lived to write down all choices of a trial."""
-        return trial.params.keys() == self.pool.space.choices.keys()
+    def _load(self) -> None:
+        """Read the trials; a proposal that the driver did not live to write down whole is none."""
+        for trial in self._study.get_trials(deepcopy=False):
+            self._ids[trial.number] = trial._trial_id
+            if trial.params.keys() == self.pool.space.choices.keys():
+                self._records[trial.number] = _record(self.pool, trial)
+            elif trial.state is TrialState.RUNNING:
+                self._study.tell(trial.number, state=TrialState.FAIL)
+        records = self._records.values()
+        self.progress.epochs = sum(len(record.results) for record in records)
+        ended = [record for record in records if record.state is not State.RUNNING]
+        for record in sorted(ended, key=lambda r: (max(r.reached_ms, default=0), r.number)):
+            self._count_end(record)
+
+    def _count_end(self, record: TrialRecord) -> None:
+        done = record.state is State.COMPLETE
+        self.progress.ended((record.num_params, -record.mean_iou) if done else None)
+        if record.state is not State.FAILED:
+            self._ended_curves[record.number] = record.curve
 
     def _check_settings(self, settings: dict[str, Any]) -> None:
         saved = self._study.user_attrs.get("settings")
@@ -131,60 +174,122 @@ class Study:
         """Return the most parameters a trial may have."""
         return int(self.settings["budget"])
 
+    @property
+    def floor(self) -> float:
+        """Return the mean IoU, 0 to 1, that a network must exceed to add to the hypervolume."""
+        return float(self.settings.get("floor", 0.0))
+
+    @property
+    def hypervolume(self) -> float:
+        """Return the area the front dominates above the floor, as a share of budget x 100 %."""
+        return front_hypervolume(self.trials(), self.budget, self.floor)
+
     def trials(self) -> list[TrialRecord]:
         """Return every trial, oldest first."""
-        return [
-            _record(self.pool, trial)
-            for trial in self._study.get_trials(deepcopy=False)
-            if self._is_proposed(trial)
-        ]
-
-    def propose(self) -> TrialRecord | None:
-        """Start a trial of an architecture that is new and fits; None when all have been tried."""
-        if len(self.trials()) >= len(self.pool):
-            return None
-        trial = self._study.ask(fixed_distributions=distributions(self.pool.space))
-        return self.trial(trial.number)
-
-    def add_result(self, number: int, result: EpochResult, reached_ms: int) -> bool:
-        """Keep an epoch's result; False if it was there already, as after a restart."""
-        key = f"{_EPOCH}{result.epoch}"
-        trial = self._trial(number)
-        if key in trial.user_attrs:
-            return False
-        trial.set_user_attr(key, _result_to_json(result) | {"reached_ms": reached_ms})
-        return True
-
-    def complete(self, record: TrialRecord) -> None:
-        """End a trial with the mean IoU of its last epoch."""
-        values = [record.mean_iou, record.num_params]
-        self._study.tell(record.number, values, skip_if_finished=True)
-
-    def fail(self, number: int, cause: str) -> None:
-        """End a trial without a result; it is on no front and informs no proposal."""
-        self._trial(number).set_user_attr("failure", cause)
-        self._study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
+        return list(self._records.values())
 
     def trial(self, number: int) -> TrialRecord:
         """Return one trial."""
-        return _record(self.pool, self._study.get_trials(deepcopy=False)[number])
+        return self._records[number]
 
-    def _trial(self, number: int) -> optuna.Trial:
-        frozen = self._study.get_trials(deepcopy=False)[number]
-        return optuna.Trial(self._study, frozen._trial_id)
+    def propose(self, started_ms: int = 0) -> TrialRecord | None:
+        """Start a trial of an architecture that is new and fits; None when all have been tried."""
+        if len(self._records) >= len(self.pool):
+            return None
+        trial = self._study.ask(fixed_distributions=distributions(self.pool.space))
+        self._ids[trial.number] = trial._trial_id
+        self._set(trial.number, _STARTED, started_ms)
+        record = _record(self.pool, self._storage.get_trial(trial._trial_id))
+        self._records[trial.number] = record
+        return record
+
+    def add_result(self, number: int, result: EpochResult, reached_ms: int) -> bool:
+        """Keep an epoch's result and, at a rung, the verdict on the trial, in one write.
+
+        Returns:
+            False if it was there already, as after a restart.
+        """
+        record = self._records[number]
+        if any(known.epoch == result.epoch for known in record.results):
+            return False
+        reached = record.reached(result, reached_ms, None)
+        if result.epoch in rungs(result.epochs):
+            reached = record.reached(result, reached_ms, self._judge(reached))
+        fields = epoch_to_json(result, reached_ms, reached.verdicts[-1])
+        self._set(number, f"{_EPOCH}{result.epoch}", fields)
+        self._records[number] = reached
+        self.progress.epochs += 1
+        return True
+
+    def _judge(self, record: TrialRecord) -> Verdict:
+        running = {
+            other.number: other.curve
+            for other in self._records.values()
+            if other.state is State.RUNNING and other.number != record.number
+        }
+        others = self._ended_curves | running
+        rule = RULES[self.strategy.stopping]
+        return rule(record.curve, [others[number] for number in sorted(others)])
+
+    def complete(self, record: TrialRecord) -> None:
+        """End a trial with the mean IoU of its last epoch."""
+        self._end(record.number, State.COMPLETE, [record.mean_iou, record.num_params])
+
+    def stop(self, record: TrialRecord) -> None:
+        """End a trial at a rung: what it was predicted to reach informs the proposals."""
+        if record.verdict and record.verdict.prediction:
+            prediction = record.verdict.prediction
+            told = {"mean": prediction.mean, "variance": prediction.variance}
+            self._set(record.number, PREDICTION, told)
+        if record.verdict:
+            self._set(record.number, _STOPPED, record.verdict.reason)
+        self._end(record.number, State.STOPPED)
+
+    def fail(self, number: int, cause: str) -> None:
+        """End a trial without a result; it is on no front and informs no proposal."""
+        self._set(number, _FAILURE, cause)
+        self._records[number] = replace(self._records[number], failure=cause)
+        self._end(number, State.FAILED)
+
+    def _end(self, number: int, state: State, values: list[float] | None = None) -> None:
+        optuna_state = next(key for key, value in _STATES.items() if value is state)
+        self._study.tell(number, values, state=optuna_state)
+        self._records[number] = replace(self._records[number], state=state)
+        self._count_end(self._records[number])
+
+    def _set(self, number: int, key: str, value: Any) -> None:
+        self._storage.set_trial_user_attr(self._ids[number], key, value)
+
+    def warm_start(self, other: str, trials: list[TrialRecord]) -> int:
+        """Let what another study learnt inform the proposals; its trials are on no front here.
+
+        Kept in this study's storage, so that it goes on alike when the other one has changed.
+
+        Returns:
+            How many of its trials are of use.
+        """
+        told = [
+            (trial.architecture.to_dict(), trial.mean_iou, 0.0)
+            for trial in trials
+            if trial.state is State.COMPLETE
+        ]
+        if told and WARM_START not in self._study.user_attrs:
+            self._study.set_user_attr(WARM_START, {"study": other, "trials": told})
+        return len(self._study.user_attrs.get(WARM_START, {}).get("trials", ()))
 
 
-def front(trials: list[TrialRecord]) -> list[TrialRecord]:
-    """Return the complete trials that no other beats in both size and mean IoU, smallest first."""
-    complete = [trial for trial in trials if trial.state is State.COMPLETE]
-    return [complete[i] for i in pareto_front([(t.num_params, -t.mean_iou) for t in complete])]
+class _Ours(JournalFileSymlinkLock):
+    """No lock: the study's own is held for as long as its storage is open.
 
+    Optuna's outlives a killed driver and makes the next one wait for half a minute.
+    """
 
-def front_hypervolume(trials: list[TrialRecord], budget: int) -> float:
-    """Return the area the front dominates, as a share of budget x 100 % mean IoU."""
-    points = [(trial.num_params / budget, -trial.mean_iou) for trial in front(trials)]
-    # A network of exactly the budget is within it, so the reference lies one parameter beyond.
-    return hypervolume(points, ((budget + 1) / budget, 0.0))
+    def acquire(self) -> bool:
+        """Do nothing."""
+        return True
+
+    def release(self) -> None:
+        """Do nothing."""
 
 
 @contextmanager
@@ -204,33 +309,30 @@ def study_storage(state_dir: Path, name: str) -> Iterator[BaseStorage]:
                 f"study {name} is being searched by another process: wait, or choose another --name"
             ) from cause
         lock.write(str(os.getpid()))
-        yield JournalStorage(JournalFileBackend(str(folder / f"{name}.journal")))
+        path = str(folder / f"{name}.journal")
+        yield JournalStorage(JournalFileBackend(path, _Ours(path)))
 
 
 def _record(pool: Pool, trial: FrozenTrial) -> TrialRecord:
-    architecture = pool.space.architecture(trial.params, pool.num_classes)
+    row = pool.row(trial.params)
+    assert row is not None, "the gate lets nothing else through, and the settings hold the pool"
     epochs = sorted(
-        (value for key, value in trial.user_attrs.items() if key.startswith(_EPOCH)),
-        key=lambda value: value["epoch"],
+        (
+            epoch_from_json(value)
+            for key, value in trial.user_attrs.items()
+            if key.startswith(_EPOCH)
+        ),
+        key=lambda epoch: epoch[0].epoch,
     )
+    results, reached_ms, verdicts = zip(*epochs, strict=True) if epochs else ((), (), ())
     return TrialRecord(
         number=trial.number,
-        architecture=architecture,
-        num_params=count_parameters(architecture),
+        architecture=pool.architecture(row),
+        num_params=int(pool.num_params[row]),
         state=_STATES[trial.state],
-        results=tuple(_result_from_json(value) for value in epochs),
-        reached_ms=tuple(value["reached_ms"] for value in epochs),
-        failure=trial.user_attrs.get("failure", ""),
+        results=results,
+        reached_ms=reached_ms,
+        failure=trial.user_attrs.get(_FAILURE, ""),
+        verdicts=verdicts,
+        started_ms=trial.user_attrs.get(_STARTED, 0),
     )
-
-
-def _result_to_json(result: EpochResult) -> dict[str, Any]:
-    # JSON has no nan: a class that is nowhere in val has no IoU.
-    iou = [None if math.isnan(value) else value for value in result.class_iou]
-    return asdict(result) | {"class_iou": iou}
-
-
-def _result_from_json(fields: Mapping[str, Any]) -> EpochResult:
-    iou = tuple(math.nan if value is None else value for value in fields["class_iou"])
-    kept = {key: value for key, value in fields.items() if key != "reached_ms"}
-    return EpochResult(**kept | {"class_iou": iou})
