@@ -22,9 +22,15 @@ class Effort:
     epochs: int | None = None
     patience: int | None = None
 
-    def spent(self, progress: "Progress", seconds: float) -> str | None:
-        """Return which limit has been reached, for people, or None."""
-        if self.trials is not None and progress.trials >= self.trials:
+    def spent(self, progress: "Progress", seconds: float, running: int = 0) -> str | None:
+        """Return which limit has been reached, for people, or None.
+
+        Args:
+            progress: of the study.
+            seconds: since the search was started.
+            running: trials that will yet end; 0 to ask whether the search is over.
+        """
+        if self.trials is not None and progress.trials + running >= self.trials:
             return f"{self.trials} trials"
         if self.epochs is not None and progress.epochs >= self.epochs:
             return f"{self.epochs} epochs"

@@ -58,6 +58,10 @@ class SearchSpace:
             raise UsageError(f"space {self.name} does not hold {dict(labels)}") from cause
         return Architecture(num_classes=num_classes, **chosen)
 
+    def labels_of(self, architecture: Architecture) -> dict[str, Label]:
+        """Return the label of each choice for an architecture, which may be of another space."""
+        return {name: _label(getattr(architecture, name)) for name in self.choices}
+
     def pool(self, num_classes: int) -> "Pool":
         """Return every architecture of this space, smallest first."""
         shape = [len(values) for values in self.choices.values()]
@@ -127,6 +131,12 @@ class Pool:
         codes, rows = self._codes
         at = int(np.searchsorted(codes, code))
         return int(rows[at]) if at < len(codes) and codes[at] == code else None
+
+    def row_of(self, architecture: Architecture) -> int | None:
+        """Return the row of an architecture, or None if it is not in this pool."""
+        row = self.row(self.space.labels_of(architecture))
+        same = row is not None and self.architecture(row).id == architecture.id
+        return row if same else None
 
     @cached_property
     def _positions(self) -> dict[str, dict[Label, int]]:

@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from pipeline.core.architecture import Architecture
 from pipeline.core.errors import UsageError
 from pipeline.core.space import Pool
-from pipeline.runtime.samplers import WARM_START, EHVISampler, GridSampler, RowSampler, Seen, row_of
+from pipeline.runtime.samplers import WARM_START, EHVISampler, GridSampler, RowSampler, Seen
 
 NUM_START = 6  # trials spread over the sizes before a model proposes
 _SLOW_PATIENCE = 3  # of a sampler that thinks for a second and then mostly says the same
@@ -28,7 +28,7 @@ def start_rows(pool: Pool, count: int, seed: int) -> list[int]:
     """
     draw = np.random.default_rng(seed)
     paper = Architecture(num_classes=pool.num_classes)
-    rows = [] if (found := row_of(pool, paper)) is None else [found]
+    rows = [] if (found := pool.row_of(paper)) is None else [found]
     rows.append(0)
     edges = np.linspace(pool.num_params[0], pool.num_params[-1] + 1, max(count - len(rows), 1) + 1)
     for low, high in zip(edges[-2::-1], edges[:0:-1], strict=True):

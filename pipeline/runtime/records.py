@@ -34,6 +34,7 @@ class TrialRecord:
     failure: str = ""
     verdicts: tuple[Verdict | None, ...] = ()  # of each result that was judged
     started_ms: int = 0
+    row: int = -1  # of the study's pool
 
     @property
     def mean_iou(self) -> float:
@@ -49,6 +50,11 @@ class TrialRecord:
     def is_to_stop(self) -> bool:
         """Return whether the last epoch was judged to be the trial's last."""
         return bool(self.verdicts and self.verdicts[-1] and self.verdicts[-1].stop)
+
+    @property
+    def latest_ms(self) -> int:
+        """Return when something was last heard of the trial."""
+        return max((self.started_ms, *self.reached_ms))
 
     @property
     def curve(self) -> Curve:

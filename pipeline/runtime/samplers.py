@@ -32,18 +32,6 @@ def _distribution(labels: Sequence[Label]) -> BaseDistribution:
     return CategoricalDistribution(labels)
 
 
-def row_of(pool: Pool, architecture: Architecture) -> int | None:
-    """Return the row of an architecture, or None if it is not in the pool."""
-    fields = architecture.to_dict()
-    labels = {
-        name: "-".join(map(str, value)) if isinstance(value, list) else value
-        for name, value in fields.items()
-        if name in pool.space.choices
-    }
-    row = pool.row(labels)
-    return row if row is not None and pool.architecture(row).id == architecture.id else None
-
-
 class Seen:
     """Which row each trial of a study has; a trial is looked up once."""
 
@@ -162,7 +150,7 @@ def _as_observations(seen: Sequence[tuple[int, float, float]]) -> Observations:
 def warm_observations(study: optuna.Study, pool: Pool) -> Observations:
     """Return what other studies know of this pool's architectures, as kept in the study."""
     told = study.user_attrs.get(WARM_START, {}).get("trials", ())
-    found = ((row_of(pool, Architecture.from_dict(a)), mean, var) for a, mean, var in told)
+    found = ((pool.row_of(Architecture.from_dict(a)), mean, var) for a, mean, var in told)
     return _as_observations([(row, mean, var) for row, mean, var in found if row is not None])
 
 

@@ -137,11 +137,20 @@ class Study:
                 self._records[trial.number] = _record(self.pool, trial)
             elif trial.state is TrialState.RUNNING:
                 self._study.tell(trial.number, state=TrialState.FAIL)
+        self._date_the_last_proposal()
         records = self._records.values()
         self.progress.epochs = sum(len(record.results) for record in records)
         ended = [record for record in records if record.state is not State.RUNNING]
-        for record in sorted(ended, key=lambda r: (max(r.reached_ms, default=0), r.number)):
+        for record in sorted(ended, key=lambda r: (r.latest_ms, r.number)):
             self._count_end(record)
+
+    def _date_the_last_proposal(self) -> None:
+        """Give the trial that was being proposed when the driver died the time of that."""
+        latest = max((r.latest_ms for r in self._records.values()), default=0)
+        for number, record in self._records.items():
+            if record.started_ms < 0:
+                self._set(number, _STARTED, latest)
+                self._records[number] = replace(record, started_ms=latest)
 
     def _count_end(self, record: TrialRecord) -> None:
         done = record.state is State.COMPLETE
@@ -230,6 +239,17 @@ class Study:
         others = self._ended_curves | running
         rule = RULES[self.strategy.stopping]
         return rule(record.curve, [others[number] for number in sorted(others)])
+
+    def settle(self, number: int) -> bool:
+        """End a trial that has reached its last epoch or was judged to stop; False if neither."""
+        record = self._records[number]
+        if record.results and record.results[-1].is_last:
+            self.complete(record)
+        elif record.is_to_stop:
+            self.stop(record)
+        else:
+            return False
+        return True
 
     def complete(self, record: TrialRecord) -> None:
         """End a trial with the mean IoU of its last epoch."""
@@ -334,5 +354,6 @@ def _record(pool: Pool, trial: FrozenTrial) -> TrialRecord:
         reached_ms=reached_ms,
         failure=trial.user_attrs.get(_FAILURE, ""),
         verdicts=verdicts,
-        started_ms=trial.user_attrs.get(_STARTED, 0),
+        started_ms=trial.user_attrs.get(_STARTED, -1),
+        row=row,
     )
