@@ -32,15 +32,12 @@ class Staircase:
     @classmethod
     def of(cls, sizes: Array, values: Array, limit: float, floor: float) -> "Staircase":
         """Build it from networks (n,), dominated ones included."""
-        edges, levels = [-np.inf], [floor]
-        for i in np.lexsort((-values, sizes)):
-            if values[i] > levels[-1] and sizes[i] < limit:
-                if sizes[i] == edges[-1]:
-                    levels[-1] = values[i]
-                    continue
-                edges.append(sizes[i])
-                levels.append(values[i])
-        return cls(np.array([*edges, limit]), np.array(levels))
+        order = np.lexsort((-values, sizes))
+        size, value = sizes[order], values[order]
+        before = np.maximum.accumulate(np.concatenate(([floor], value)))[:-1]
+        steps = (value > before) & (size < limit)
+        edges = np.concatenate(([-np.inf], size[steps], [limit]))
+        return cls(edges, np.concatenate(([floor], value[steps])))
 
     def level_at(self, sizes: Array) -> Array:
         """Return the best accuracy of any network that is not larger, or the floor."""

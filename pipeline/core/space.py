@@ -1,11 +1,14 @@
 """Finite search spaces: counted, enumerated and cut to a budget exactly, before any training."""
 
 import importlib
+import importlib.util
 import math
 import pkgutil
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -23,12 +26,14 @@ Label = int | str
 class SearchSpace:
     """Named choices for the fields of an ``Architecture``; what is not named keeps its default.
 
-    A dilation pattern longer than its stage has blocks is left out: the shorter stage would be
+    ``only`` lists, for some choices together, which of their combinations are members, when not all
+    are. A dilation pattern longer than its stage has blocks is left out: the shorter stage would be
     another member of the space under a second name.
     """
 
     name: str
     choices: Mapping[str, tuple[Value, ...]]
+    only: Mapping[tuple[str, ...], tuple[tuple[Value, ...], ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse a choice that is no field of an architecture, or that offers nothing."""
@@ -38,6 +43,12 @@ class SearchSpace:
                 raise UsageError(f"space {self.name}: {name} is none of {', '.join(sorted(known))}")
             if not values or len(set(values)) < len(values):
                 raise UsageError(f"space {self.name}: {name} must list different values")
+        for names, combinations in self.only.items():
+            for values in combinations:
+                if any(v not in self.choices[n] for n, v in zip(names, values, strict=True)):
+                    raise UsageError(
+                        f"space {self.name}: {', '.join(names)} {values} is not among the choices"
+                    )
 
     def labels(self, name: str) -> tuple[Label, ...]:
         """Return the values of a choice as Optuna and people see them: 1-2-4 for a pattern."""
@@ -67,6 +78,8 @@ class SearchSpace:
         shape = [len(values) for values in self.choices.values()]
         grid = np.indices(shape, dtype=np.int16).reshape(len(shape), -1).T
         pool = Pool(self, num_classes, grid, np.zeros(len(grid), dtype=np.int64))
+        for names, combinations in self.only.items():
+            pool = pool.keep(pool.has(names, combinations))
         for stage in ("2", "3"):
             pattern = pool.lengths(f"dilations_{stage}")
             pool = pool.keep(pattern <= pool.column(f"num_blocks_{stage}"))
@@ -98,6 +111,18 @@ class Pool:
     def keep(self, mask: NDArray[np.bool_]) -> "Pool":
         """Return the rows for which ``mask`` (n,) is true."""
         return Pool(self.space, self.num_classes, self.picks[mask], self.num_params[mask])
+
+    def has(
+        self, names: tuple[str, ...], combinations: tuple[tuple[Value, ...], ...]
+    ) -> NDArray[np.bool_]:
+        """Return (n,) whether a row has one of these combinations of values."""
+        columns = [list(self.space.choices).index(name) for name in names]
+        wanted = [
+            [self.space.choices[n].index(v) for n, v in zip(names, values, strict=True)]
+            for values in combinations
+        ]
+        equal = self.picks[:, None, columns] == np.array(wanted)
+        return np.asarray(equal.all(axis=2).any(axis=1))
 
     def within(self, budget: int) -> "Pool":
         """Return the architectures of at most ``budget`` parameters.
@@ -195,12 +220,37 @@ def space_names() -> list[str]:
 
 
 def load_space(name: str) -> SearchSpace:
-    """Return the space declared as ``SPACE`` in ``search_spaces/<name>.py``.
+    """Return the ``SPACE`` that a file declares: ``search_spaces/<name>.py``, or one given by path.
+
+    A file of the user's is run: it is Python.
 
     Raises:
-        UsageError: there is no such space; says which there are.
+        UsageError: there is no such space, or the file declares none.
     """
-    if name not in space_names():
-        raise UsageError(f"no search space {name!r}: there are {', '.join(space_names())}")
-    space: SearchSpace = importlib.import_module(f"search_spaces.{name}").SPACE
+    if name in space_names():
+        module = importlib.import_module(f"search_spaces.{name}")
+    elif name.endswith(".py") and Path(name).is_file():
+        module = _run(Path(name))
+    else:
+        raise UsageError(
+            f"no search space {name!r}: there are {', '.join(space_names())}; or give the path of "
+            "a .py file that declares a SPACE"
+        )
+    space = getattr(module, "SPACE", None)
+    if not isinstance(space, SearchSpace):
+        raise UsageError(f"{name} declares no SPACE = SearchSpace(...)")
     return space
+
+
+def _run(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None, "its name ends in .py"
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except UsageError:
+        raise
+    except Exception as cause:
+        raise UsageError(f"{path} does not run: {type(cause).__name__}: {cause}") from cause
+    return module

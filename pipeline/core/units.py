@@ -1,4 +1,4 @@
-"""Counts and picture sizes as people write them: 0.5M, 500k, 496306, 120x160."""
+"""Counts, durations and picture sizes as people write them: 0.5M, 496306, 1h30m, 120x160."""
 
 import re
 
@@ -6,6 +6,7 @@ from pipeline.core.errors import UsageError
 
 _FACTORS = {"": 1, "k": 1_000, "m": 1_000_000, "g": 1_000_000_000}
 _COUNT = re.compile(r"(\d+(?:[_,]\d{3})*(?:\.\d+)?|\.\d+)\s*([kmg]?)", re.IGNORECASE)
+_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
 _SIZE = re.compile(r"(\d+)x(\d+)", re.IGNORECASE)
 
 
@@ -31,6 +32,27 @@ def parse_count(text: str) -> int:
     if rest or scaled < 1:
         raise UsageError(f"{text!r} is not a whole number of at least 1")
     return int(scaled)
+
+
+def parse_duration(text: str) -> float:
+    """Return the seconds that ``text`` names: ``2h``, ``90m``, ``1h30m``, ``45s``.
+
+    Raises:
+        UsageError: ``text`` is no duration, or none at all.
+    """
+    match = _DURATION.fullmatch(text.strip().lower())
+    parts = [float(part or 0) for part in match.groups()] if match else [0.0]
+    if sum(parts) <= 0:
+        raise UsageError(f"{text!r} is not a duration: write hours, minutes, seconds, like 1h30m")
+    hours, minutes, seconds = parts
+    return hours * 3600 + minutes * 60 + seconds
+
+
+def format_duration(seconds: float) -> str:
+    """Return ``seconds`` for people, in the unit that suits."""
+    if seconds < 90:
+        return f"{max(round(seconds), 1)} s"
+    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def format_count(count: int) -> str:

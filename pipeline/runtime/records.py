@@ -46,6 +46,16 @@ class TrialRecord:
         """Return what was last said of the trial at a rung."""
         return next((verdict for verdict in reversed(self.verdicts) if verdict), None)
 
+    def verdict_at(self, epoch: int) -> Verdict | None:
+        """Return what was said of the trial after an epoch, if it was judged then."""
+        judged = zip(self.results, self.verdicts, strict=False)
+        return next((verdict for result, verdict in judged if result.epoch == epoch), None)
+
+    @property
+    def judgement(self) -> str:
+        """Return why the trial was stopped, or would have been; empty if neither."""
+        return next((v.reason for v in self.verdicts if v and v.reason), "")
+
     @property
     def is_to_stop(self) -> bool:
         """Return whether the last epoch was judged to be the trial's last."""

@@ -7,14 +7,14 @@ trial ended. MLflow and the console are views of it.
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.storages import BaseStorage, JournalStorage
+from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import FrozenTrial, TrialState
 
@@ -46,7 +46,8 @@ __all__ = [
 ]
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
-_EPOCH, _STARTED, _FAILURE, _STOPPED = "epoch/", "started_ms", "failure", "stopped"
+STARTED = "started"  # user attribute of a trial: when, and its architecture
+_EPOCH, _FAILURE, _STOPPED = "epoch/", "failure", "stopped"
 
 _STATES = {
     TrialState.RUNNING: State.RUNNING,
@@ -147,10 +148,9 @@ class Study:
     def _date_the_last_proposal(self) -> None:
         """Give the trial that was being proposed when the driver died the time of that."""
         latest = max((r.latest_ms for r in self._records.values()), default=0)
-        for number, record in self._records.items():
+        for record in self.trials():
             if record.started_ms < 0:
-                self._set(number, _STARTED, latest)
-                self._records[number] = replace(record, started_ms=latest)
+                self._start(record, latest)
 
     def _count_end(self, record: TrialRecord) -> None:
         done = record.state is State.COMPLETE
@@ -207,10 +207,14 @@ class Study:
             return None
         trial = self._study.ask(fixed_distributions=distributions(self.pool.space))
         self._ids[trial.number] = trial._trial_id
-        self._set(trial.number, _STARTED, started_ms)
         record = _record(self.pool, self._storage.get_trial(trial._trial_id))
-        self._records[trial.number] = record
-        return record
+        return self._start(record, started_ms)
+
+    def _start(self, record: TrialRecord, started_ms: int) -> TrialRecord:
+        started = {"ms": started_ms, "architecture": record.architecture.to_dict()}
+        self._set(record.number, STARTED, started)
+        self._records[record.number] = replace(record, started_ms=started_ms)
+        return self._records[record.number]
 
     def add_result(self, number: int, result: EpochResult, reached_ms: int) -> bool:
         """Keep an epoch's result and, at a rung, the verdict on the trial, in one write.
@@ -280,22 +284,13 @@ class Study:
     def _set(self, number: int, key: str, value: Any) -> None:
         self._storage.set_trial_user_attr(self._ids[number], key, value)
 
-    def warm_start(self, other: str, trials: list[TrialRecord]) -> int:
+    def warm_start(self, earlier: str, told: Sequence[tuple[dict[str, Any], float, float]]) -> None:
         """Let what another study learnt inform the proposals; its trials are on no front here.
 
-        Kept in this study's storage, so that it goes on alike when the other one has changed.
-
-        Returns:
-            How many of its trials are of use.
+        Kept in this study's storage at the first call, so that the proposals stay a function of it.
         """
-        told = [
-            (trial.architecture.to_dict(), trial.mean_iou, 0.0)
-            for trial in trials
-            if trial.state is State.COMPLETE
-        ]
         if told and WARM_START not in self._study.user_attrs:
-            self._study.set_user_attr(WARM_START, {"study": other, "trials": told})
-        return len(self._study.user_attrs.get(WARM_START, {}).get("trials", ()))
+            self._study.set_user_attr(WARM_START, {"study": earlier, "trials": told})
 
 
 class _Ours(JournalFileSymlinkLock):
@@ -313,8 +308,13 @@ class _Ours(JournalFileSymlinkLock):
 
 
 @contextmanager
-def study_storage(state_dir: Path, name: str) -> Iterator[BaseStorage]:
+def study_storage(state_dir: Path, name: str, keep: bool = True) -> Iterator[BaseStorage]:
     """Open the storage of one study for this process alone.
+
+    Args:
+        state_dir: folder of this machine's studies.
+        name: of the study.
+        keep: whether a study that is not there is to be made; else what is written is forgotten.
 
     Raises:
         UsageError: another process has it open.
@@ -329,8 +329,11 @@ def study_storage(state_dir: Path, name: str) -> Iterator[BaseStorage]:
                 f"study {name} is being searched by another process: wait, or choose another --name"
             ) from cause
         lock.write(str(os.getpid()))
-        path = str(folder / f"{name}.journal")
-        yield JournalStorage(JournalFileBackend(path, _Ours(path)))
+        path = folder / f"{name}.journal"
+        if keep or path.exists():
+            yield JournalStorage(JournalFileBackend(str(path), _Ours(str(path))))
+        else:
+            yield InMemoryStorage()
 
 
 def _record(pool: Pool, trial: FrozenTrial) -> TrialRecord:
@@ -354,6 +357,6 @@ def _record(pool: Pool, trial: FrozenTrial) -> TrialRecord:
         reached_ms=reached_ms,
         failure=trial.user_attrs.get(_FAILURE, ""),
         verdicts=verdicts,
-        started_ms=trial.user_attrs.get(_STARTED, -1),
+        started_ms=trial.user_attrs.get(STARTED, {"ms": -1})["ms"],
         row=row,
     )
