@@ -79,7 +79,7 @@ def search(options: SearchOptions) -> int:
 
     environment.configure(options.state_dir)
     from pipeline.runtime import console, datasets
-    from pipeline.runtime.preview import preview
+    from pipeline.runtime.preview import Images, preview
     from pipeline.runtime.session import SearchPlan, run_search
     from pipeline.runtime.study import Strategy, Study, study_storage
     from pipeline.runtime.warm_start import read_earlier
@@ -101,7 +101,8 @@ def search(options: SearchOptions) -> int:
     with study_storage(options.state_dir, name, keep=not options.dry_run) as storage:
         study = Study(storage, name, everything.within(budget), settings, options.seed, strategy)
         if options.dry_run:
-            sys.stdout.write(preview(study, everything, info, training, effort) + "\n")
+            images = Images(info.num_samples["train"], *info.image_size)
+            sys.stdout.write(preview(study, everything, images, training, effort) + "\n")
             return 0
         if earlier:
             study.warm_start(earlier, told)

@@ -63,7 +63,7 @@ class GaussianProcess:
         single = [a.astype(np.float32) for a in (self.points, weights, whitening)]
         pieces = [
             self._predict_chunk(points[i : i + _CHUNK].astype(np.float32), *single)
-            for i in range(0, len(points), _CHUNK)
+            for i in range(0, max(len(points), 1), _CHUNK)
         ]
         mean, sd = (np.concatenate(column).astype(float) for column in zip(*pieces, strict=True))
         return self.shift + self.scale * mean, self.scale * sd

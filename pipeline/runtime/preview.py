@@ -1,9 +1,10 @@
 """What a search would do and cost, told before anything is trained."""
 
+from dataclasses import dataclass
+
 from pipeline.core.config import TrainConfig
 from pipeline.core.cost import count_macs
 from pipeline.core.effort import Effort
-from pipeline.core.manifest import DatasetInfo
 from pipeline.core.space import Pool
 from pipeline.core.stopping import rungs
 from pipeline.core.units import format_count, format_duration
@@ -13,15 +14,24 @@ from pipeline.runtime.study import Study
 _PASSES = 3  # a training step is a forward pass and a backward one of twice its cost
 
 
+@dataclass(frozen=True)
+class Images:
+    """What an epoch passes over: how many pictures of what size."""
+
+    count: int
+    height: int
+    width: int
+
+
 def preview(
-    study: Study, everything: Pool, info: DatasetInfo, training: TrainConfig, effort: Effort
+    study: Study, everything: Pool, images: Images, training: TrainConfig, effort: Effort
 ) -> str:
     """Return the space, the plan and its estimated cost as lines of text.
 
     Args:
         study: open, with what it already holds.
         everything: the space before the budget.
-        info: of the data set.
+        images: of the train split.
         training: of every trial.
         effort: when the search ends.
     """
@@ -29,17 +39,17 @@ def preview(
     lines = [
         f"space {pool.space.name}: {len(everything):,} networks of {pool.num_classes} classes, "
         f"{len(pool):,} fit {study.budget:,} parameters",
-        f"  smallest {_network(pool, 0, info)}",
-        f"  largest  {_network(pool, len(pool) - 1, info)}",
+        f"  smallest {_network(pool, 0, images)}",
+        f"  largest  {_network(pool, len(pool) - 1, images)}",
         _plan(study, training, effort),
         f"reference of the hypervolume: {study.budget:,} parameters, {study.floor * 100:g} % mIoU",
     ]
-    return "\n".join([*lines, *_cost(study, info, training, effort)])
+    return "\n".join([*lines, *_cost(study, images, training, effort)])
 
 
-def _network(pool: Pool, row: int, info: DatasetInfo) -> str:
+def _network(pool: Pool, row: int, images: Images) -> str:
     architecture = pool.architecture(row)
-    macs = count_macs(architecture, *info.image_size)
+    macs = count_macs(architecture, images.height, images.width)
     return f"{pool.num_params[row]:,} parameters, {format_count(macs)} MACs: {architecture.label}"
 
 
@@ -58,7 +68,7 @@ def _plan(study: Study, training: TrainConfig, effort: Effort) -> str:
     )
 
 
-def _cost(study: Study, info: DatasetInfo, training: TrainConfig, effort: Effort) -> list[str]:
+def _cost(study: Study, images: Images, training: TrainConfig, effort: Effort) -> list[str]:
     """Return the most that the plan's count of trials or epochs can cost."""
     limits = (
         [] if effort.trials is None else [min(effort.trials, len(study.pool)) * training.epochs]
@@ -68,7 +78,7 @@ def _cost(study: Study, info: DatasetInfo, training: TrainConfig, effort: Effort
         return ["cost: as long as it takes; the plan counts neither trials nor epochs"]
     epochs = max(min(limits) - study.progress.epochs, 0)
     middle = study.pool.architecture(len(study.pool) // 2)
-    macs = _PASSES * count_macs(middle, *info.image_size) * info.num_samples["train"]
+    macs = _PASSES * count_macs(middle, images.height, images.width) * images.count
     line = (
         f"cost: at most {epochs} epochs more, about {format_count(macs * epochs)} MACs of training"
     )

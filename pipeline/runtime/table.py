@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from pipeline.core.architecture import Architecture
 from pipeline.core.config import EpochResult
-from pipeline.core.errors import DataError
+from pipeline.core.errors import DataError, UsageError
 from pipeline.core.space import Pool, SearchSpace
 from pipeline.runtime.records import TrialRecord
 
@@ -38,8 +38,11 @@ def read_table(path: Path) -> TrainingTable:
     """Read the whole trainings of a Parquet file.
 
     Raises:
+        UsageError: there is no such file.
         DataError: it cannot be read, or lacks a column.
     """
+    if not path.is_file():
+        raise UsageError(f"there is no table {path}")
     try:
         rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
     except (OSError, pa.ArrowInvalid) as cause:
