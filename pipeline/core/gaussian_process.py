@@ -7,6 +7,7 @@ Source: Rasmussen and Williams 2006, sections 2.2, 4.2.1 and 5.4.1.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,7 +59,7 @@ class GaussianProcess:
 
     def predict(self, points: NDArray[np.floating]) -> tuple[Array, Array]:
         """Return mean and standard deviation (m,) of the noise-free value at points (m, d)."""
-        weights, whitening = self._solve()
+        weights, whitening = self._factors
         # Single precision does: what is told apart is far above its 1e-4.
         single = [a.astype(np.float32) for a in (self.points, weights, whitening)]
         pieces = [
@@ -68,7 +69,8 @@ class GaussianProcess:
         mean, sd = (np.concatenate(column).astype(float) for column in zip(*pieces, strict=True))
         return self.shift + self.scale * mean, self.scale * sd
 
-    def _solve(self) -> tuple[Array, Array]:
+    @cached_property
+    def _factors(self) -> tuple[Array, Array]:
         """Return the weights of the mean and the inverse Cholesky factor of the covariance."""
         squares = _squares(self.points / self.hyper.lengths, self.points / self.hyper.lengths)
         cov = self._covariance(squares, _centred(self.points), _centred(self.points))

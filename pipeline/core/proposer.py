@@ -12,6 +12,7 @@ Array = NDArray[np.float64]
 
 MAX_CANDIDATES = 20_000  # more were no better on the synthetic table, and cost in proportion
 MAX_OBSERVATIONS = 128  # a model's cost grows with their square
+MAX_RUNNING = 64  # taken to turn out as expected; of more, the last that were started
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,10 +77,11 @@ class Proposer:
         Args:
             free: rows that may be proposed.
             own: of this study; the front is theirs.
-            running: rows in training, taken to turn out as the model expects.
+            running: rows in training, oldest first, taken to turn out as the model expects.
             elsewhere: of other studies: they inform the model and are on no front.
             draw: chooses the candidates when there are too many.
         """
+        own, running = self._telling(own), running[-MAX_RUNNING:]
         process = self.model(own, elsewhere).believe(self.features[running])
         known = np.concatenate((own.rows, running))
         level, _ = process.predict(self.features[known])
@@ -90,20 +92,18 @@ class Proposer:
         return int(free[most_promising(self.sizes[free], mean, sd, stairs)])
 
     def model(self, own: Observations, elsewhere: Observations) -> GaussianProcess:
-        """Return the process that has seen these, or the most telling of them when there are many.
-
-        Half of those kept lie nearest to the front; the others are spread evenly over the sizes.
-        """
-        seen = own + elsewhere
-        if len(seen) > MAX_OBSERVATIONS:
-            seen = seen.take(self._telling(seen))
+        """Return the process that has seen these, or the most telling when there are many."""
+        seen = self._telling(own + elsewhere)
         return fit(self.features[seen.rows], seen.values, seen.variances)
 
-    def _telling(self, seen: Observations) -> NDArray[np.int64]:
+    def _telling(self, seen: Observations) -> Observations:
+        """Return what a model can hold: half nearest to the front, half spread over the sizes."""
+        if len(seen) <= MAX_OBSERVATIONS:
+            return seen
         sizes = self.sizes[seen.rows]
         stairs = Staircase.of(sizes, seen.values, self.limit, self.floor)
         gap = stairs.level_at(sizes) - seen.values
         near, far = np.split(np.argsort(gap, kind="stable"), [MAX_OBSERVATIONS // 2])
         by_size = far[np.argsort(sizes[far], kind="stable")]
         spread = np.linspace(0, len(by_size) - 1, MAX_OBSERVATIONS - len(near)).astype(int)
-        return np.sort(np.concatenate((near, by_size[spread])))
+        return seen.take(np.sort(np.concatenate((near, by_size[spread]))))
