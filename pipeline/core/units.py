@@ -57,7 +57,7 @@ def format_duration(seconds: float) -> str:
 
 def format_count(count: int) -> str:
     """Return ``count`` to four digits or fewer for people: 494258 becomes ``494.3k``."""
-    for suffix, factor in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
+    for suffix, factor in (("T", 10**12), ("G", 10**9), ("M", 10**6), ("k", 10**3)):
         if count >= factor:
             return f"{count / factor:.4g}{suffix}"
     return str(count)

@@ -6,10 +6,17 @@ from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any
 
+from optuna.trial import FrozenTrial, TrialState
+
 from pipeline.core.architecture import Architecture
 from pipeline.core.config import EpochResult
 from pipeline.core.front import hypervolume, pareto_front
+from pipeline.core.space import Pool
 from pipeline.core.stopping import Curve, Prediction, Verdict
+
+# User attributes of a trial in Optuna's storage.
+STARTED = "started"  # when, and its architecture
+EPOCH, FAILURE, STOPPED = "epoch/", "failure", "stopped"
 
 
 class State(StrEnum):
@@ -19,6 +26,14 @@ class State(StrEnum):
     COMPLETE = "complete"
     STOPPED = "stopped"
     FAILED = "failed"
+
+
+STATES = {
+    TrialState.RUNNING: State.RUNNING,
+    TrialState.COMPLETE: State.COMPLETE,
+    TrialState.PRUNED: State.STOPPED,
+    TrialState.FAIL: State.FAILED,
+}
 
 
 @dataclass(frozen=True)
@@ -116,4 +131,31 @@ def epoch_from_json(fields: Mapping[str, Any]) -> tuple[EpochResult, int, Verdic
         EpochResult(**values | {"class_iou": iou}),
         reached_ms,
         Verdict(**verdict) if verdict else None,
+    )
+
+
+def record_of(pool: Pool, trial: FrozenTrial) -> TrialRecord:
+    """Return a trial that Optuna holds whole."""
+    row = pool.row(trial.params)
+    assert row is not None, "the gate lets nothing else through, and the settings hold the pool"
+    epochs = sorted(
+        (
+            epoch_from_json(value)
+            for key, value in trial.user_attrs.items()
+            if key.startswith(EPOCH)
+        ),
+        key=lambda epoch: epoch[0].epoch,
+    )
+    results, reached_ms, verdicts = zip(*epochs, strict=True) if epochs else ((), (), ())
+    return TrialRecord(
+        number=trial.number,
+        architecture=pool.architecture(row),
+        num_params=int(pool.num_params[row]),
+        state=STATES[trial.state],
+        results=results,
+        reached_ms=reached_ms,
+        failure=trial.user_attrs.get(FAILURE, ""),
+        verdicts=verdicts,
+        started_ms=trial.user_attrs.get(STARTED, {"ms": -1})["ms"],
+        row=row,
     )

@@ -4,19 +4,14 @@ Only the driver opens it. What is written here survives it: proposals, every epo
 trial ended. MLflow and the console are views of it.
 """
 
-import fcntl
 import json
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
-from optuna.trial import FrozenTrial, TrialState
+from optuna.storages import BaseStorage
+from optuna.trial import TrialState
 
 from pipeline.core.config import EpochResult
 from pipeline.core.effort import Progress
@@ -26,14 +21,20 @@ from pipeline.core.space import Pool
 from pipeline.core.stopping import RULES, Curve, Verdict, rungs
 from pipeline.runtime.proposals import make_sampler
 from pipeline.runtime.records import (
+    EPOCH,
+    FAILURE,
+    STARTED,
+    STATES,
+    STOPPED,
     State,
     TrialRecord,
-    epoch_from_json,
     epoch_to_json,
     front,
     front_hypervolume,
+    record_of,
 )
 from pipeline.runtime.samplers import PREDICTION, WARM_START, distributions
+from pipeline.runtime.study_storage import study_storage
 
 __all__ = [
     "State",
@@ -46,15 +47,6 @@ __all__ = [
 ]
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
-STARTED = "started"  # user attribute of a trial: when, and its architecture
-_EPOCH, _FAILURE, _STOPPED = "epoch/", "failure", "stopped"
-
-_STATES = {
-    TrialState.RUNNING: State.RUNNING,
-    TrialState.COMPLETE: State.COMPLETE,
-    TrialState.PRUNED: State.STOPPED,
-    TrialState.FAIL: State.FAILED,
-}
 
 
 @dataclass(frozen=True)
@@ -135,7 +127,7 @@ class Study:
         for trial in self._study.get_trials(deepcopy=False):
             self._ids[trial.number] = trial._trial_id
             if trial.params.keys() == self.pool.space.choices.keys():
-                self._records[trial.number] = _record(self.pool, trial)
+                self._records[trial.number] = record_of(self.pool, trial)
             elif trial.state is TrialState.RUNNING:
                 self._study.tell(trial.number, state=TrialState.FAIL)
         self._date_the_last_proposal()
@@ -207,7 +199,7 @@ class Study:
             return None
         trial = self._study.ask(fixed_distributions=distributions(self.pool.space))
         self._ids[trial.number] = trial._trial_id
-        record = _record(self.pool, self._storage.get_trial(trial._trial_id))
+        record = record_of(self.pool, self._storage.get_trial(trial._trial_id))
         return self._start(record, started_ms)
 
     def _start(self, record: TrialRecord, started_ms: int) -> TrialRecord:
@@ -229,7 +221,7 @@ class Study:
         if result.epoch in rungs(result.epochs):
             reached = record.reached(result, reached_ms, self._judge(reached))
         fields = epoch_to_json(result, reached_ms, reached.verdicts[-1])
-        self._set(number, f"{_EPOCH}{result.epoch}", fields)
+        self._set(number, f"{EPOCH}{result.epoch}", fields)
         self._records[number] = reached
         self.progress.epochs += 1
         return True
@@ -266,17 +258,17 @@ class Study:
             told = {"mean": prediction.mean, "variance": prediction.variance}
             self._set(record.number, PREDICTION, told)
         if record.verdict:
-            self._set(record.number, _STOPPED, record.verdict.reason)
+            self._set(record.number, STOPPED, record.verdict.reason)
         self._end(record.number, State.STOPPED)
 
     def fail(self, number: int, cause: str) -> None:
         """End a trial without a result; it is on no front and informs no proposal."""
-        self._set(number, _FAILURE, cause)
+        self._set(number, FAILURE, cause)
         self._records[number] = replace(self._records[number], failure=cause)
         self._end(number, State.FAILED)
 
     def _end(self, number: int, state: State, values: list[float] | None = None) -> None:
-        optuna_state = next(key for key, value in _STATES.items() if value is state)
+        optuna_state = next(key for key, value in STATES.items() if value is state)
         self._study.tell(number, values, state=optuna_state)
         self._records[number] = replace(self._records[number], state=state)
         self._count_end(self._records[number])
@@ -291,72 +283,3 @@ class Study:
         """
         if told and WARM_START not in self._study.user_attrs:
             self._study.set_user_attr(WARM_START, {"study": earlier, "trials": told})
-
-
-class _Ours(JournalFileSymlinkLock):
-    """No lock: the study's own is held for as long as its storage is open.
-
-    Optuna's outlives a killed driver and makes the next one wait for half a minute.
-    """
-
-    def acquire(self) -> bool:
-        """Do nothing."""
-        return True
-
-    def release(self) -> None:
-        """Do nothing."""
-
-
-@contextmanager
-def study_storage(state_dir: Path, name: str, keep: bool = True) -> Iterator[BaseStorage]:
-    """Open the storage of one study for this process alone.
-
-    Args:
-        state_dir: folder of this machine's studies.
-        name: of the study.
-        keep: whether a study that is not there is to be made; else what is written is forgotten.
-
-    Raises:
-        UsageError: another process has it open.
-    """
-    folder = state_dir / "studies"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / f"{name}.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as cause:
-            raise UsageError(
-                f"study {name} is being searched by another process: wait, or choose another --name"
-            ) from cause
-        lock.write(str(os.getpid()))
-        path = folder / f"{name}.journal"
-        if keep or path.exists():
-            yield JournalStorage(JournalFileBackend(str(path), _Ours(str(path))))
-        else:
-            yield InMemoryStorage()
-
-
-def _record(pool: Pool, trial: FrozenTrial) -> TrialRecord:
-    row = pool.row(trial.params)
-    assert row is not None, "the gate lets nothing else through, and the settings hold the pool"
-    epochs = sorted(
-        (
-            epoch_from_json(value)
-            for key, value in trial.user_attrs.items()
-            if key.startswith(_EPOCH)
-        ),
-        key=lambda epoch: epoch[0].epoch,
-    )
-    results, reached_ms, verdicts = zip(*epochs, strict=True) if epochs else ((), (), ())
-    return TrialRecord(
-        number=trial.number,
-        architecture=pool.architecture(row),
-        num_params=int(pool.num_params[row]),
-        state=_STATES[trial.state],
-        results=results,
-        reached_ms=reached_ms,
-        failure=trial.user_attrs.get(_FAILURE, ""),
-        verdicts=verdicts,
-        started_ms=trial.user_attrs.get(STARTED, {"ms": -1})["ms"],
-        row=row,
-    )

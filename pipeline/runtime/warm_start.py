@@ -8,8 +8,9 @@ import optuna
 from optuna.trial import TrialState
 
 from pipeline.core.errors import UsageError
+from pipeline.runtime.records import STARTED
 from pipeline.runtime.samplers import PREDICTION
-from pipeline.runtime.study import STARTED, study_storage
+from pipeline.runtime.study_storage import study_storage
 
 _SAME = ("fingerprint", "epochs", "batch_size", "workers_per_trial")
 
