@@ -24,6 +24,8 @@ setup: $(READY)  ## make the environment in .venv, once
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	# Its table of ids is checked against; the viewers that it depends on are not needed for that.
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --constraint constraints.txt cityscapesscripts
 	@touch $@
 
 check: $(READY)  ## format, lint, types, layers

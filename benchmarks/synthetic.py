@@ -8,12 +8,10 @@ as a share of the true front's; a front is chosen by noisy values and scored by 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.architecture import Architecture
 from pipeline.core.config import EpochResult
 from pipeline.core.space import Pool, SearchSpace
 
@@ -23,27 +21,7 @@ HARD = {"rough": 1.5, "noise": 0.9}
 Array = NDArray[np.float64]
 
 
-class SyntheticSpace(SearchSpace):
-    """A space with one choice more than an ``Architecture`` has: how a block's input is added."""
-
-    def __post_init__(self) -> None:
-        """Let the further choice pass."""
-
-    def architecture(self, labels: Any, num_classes: int) -> Architecture:
-        """Return the architecture without the further choice: a name for it, no more."""
-        return self._known.architecture(labels, num_classes)
-
-    def labels_of(self, architecture: Architecture) -> dict[str, Any]:
-        """Return the labels of an architecture, whose blocks add their input as the paper's do."""
-        return self._known.labels_of(architecture) | {"residual": "global"}
-
-    @property
-    def _known(self) -> SearchSpace:
-        known = {name: values for name, values in self.choices.items() if name != "residual"}
-        return SearchSpace(self.name, known)
-
-
-SPACE = SyntheticSpace(
+SPACE = SearchSpace(
     name="synthetic",
     choices={
         "num_blocks_2": tuple(range(1, 9)),
@@ -53,7 +31,7 @@ SPACE = SyntheticSpace(
         "reduction_2": (4, 8, 16, 32),
         "reduction_3": (4, 8, 16, 32),
         "widths": ((32, 48, 96), (32, 64, 128), (32, 80, 160)),
-        "residual": ("global", "local"),  # type: ignore[dict-item]  # no field of an Architecture
+        "residual": ("global", "local"),
     },
 )
 _WIDTH_FACTORS = np.array([0.75, 1.0, 1.25])

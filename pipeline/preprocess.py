@@ -13,7 +13,7 @@ class PreprocessOptions:
     """Turn a labelled data set into WebDataset shards with a manifest."""
 
     dataset: str = "streets"
-    """Kind of source: streets (generated, needs no files) or camvid."""
+    """Kind of source: streets (generated, needs no files), camvid, cityscapes or folder."""
     source: Path | None = None
     """Folder that holds the images and labels."""
     image_size: str | None = None
@@ -29,9 +29,10 @@ class PreprocessOptions:
 def preprocess(options: PreprocessOptions) -> int:
     """Make the data set; print where it is and how to search on it."""
     size = parse_size(options.image_size) if options.image_size else None
-    from pipeline.sources.registry import open_source  # numpy and Pillow: not needed for --help
+    # numpy and Pillow: not needed for --help
+    from pipeline.sources.registry import SourceRequest, open_source
 
-    source = open_source(options.dataset, options.source)
+    source = open_source(SourceRequest(options.dataset, options.source))
     source.keys()  # a wrong folder is told before any service is started
 
     # Torch and Ray only now, when the words are known to be right.

@@ -1,14 +1,14 @@
 """`python -m pipeline.search`: the front of mean IoU against size, within a parameter budget."""
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from pipeline.cli import run_command
-from pipeline.core.config import TrainConfig
+from pipeline.core.config import CachePolicy, CorruptPolicy, TrainConfig
 from pipeline.core.errors import UsageError
 from pipeline.core.units import format_count, format_duration, parse_count
 from pipeline.search_options import EffortOptions, StrategyOptions
@@ -52,6 +52,10 @@ class SearchOptions:
     """Search a table of trainings made before (Parquet) on a virtual clock, and train nothing."""
     workers: int = 1
     """Trainings at once in a simulation; a real search takes what the cluster has."""
+    cache: CachePolicy = "auto"
+    """What workers keep of the data: nothing, shards on disk, or pictures in memory."""
+    on_corrupt: CorruptPolicy = "fail"
+    """Whether a sample that cannot be read fails a trial or is left out and told."""
     store: str = "s3://cgnet"
     """Where data sets and studies are kept: s3://bucket[/prefix] or a folder."""
     state_dir: Path = Path(".cgnet")
@@ -87,12 +91,14 @@ def search(options: SearchOptions) -> int:
     datasets.reach(options.store, options.state_dir)
     data, info = datasets.open_or_make(options.dataset, options.store, options.state_dir)
     datasets.check_batches(info, training)
+    data = replace(data, cache=options.cache, on_corrupt=options.on_corrupt)
     everything = space.pool(info.classes.num_classes)
     name = options.name or f"{info.name}-{space.name}-{format_count(budget)}"
     settings = {
         **_settings(options, space, budget, floor),
         "dataset": data.uri,
         "fingerprint": data.fingerprint,
+        "on_corrupt": data.on_corrupt,
     }
     console.log_to_file(options.state_dir / "logs" / f"{name}.log")
     strategy = Strategy(options.strategy.sampler, options.strategy.stopping)
@@ -199,7 +205,7 @@ def _front_lines(study: "Study") -> list[str]:
 
 
 def _report(outcome: "Outcome", study: "Study") -> int:
-    from pipeline.runtime.console import say
+    from pipeline.runtime.console import left_out, say
 
     lines = [f"study {study.name}: {_counts(outcome.trials)}"]
     lines += [f"  failed {t.number}: {t.failure}" for t in outcome.trials if t.failure][:3]
@@ -207,6 +213,8 @@ def _report(outcome: "Outcome", study: "Study") -> int:
         lines += [*found, f"picture:  {outcome.picture}", f"champion: {outcome.champion}"]
     lines.append(f"MLflow:   {outcome.mlflow}")
     sys.stdout.write("\n".join(lines) + "\n")
+    if corrupt := {what for t in outcome.trials for r in t.results for what in r.corrupt}:
+        say(left_out(sorted(corrupt)))
     if outcome.messages_lost:
         say(f"warning: MLflow did not take {outcome.messages_lost} messages; the study has them")
     if outcome.ended_by is None:

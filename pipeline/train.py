@@ -4,16 +4,18 @@ import math
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from pipeline.cli import run_command
-from pipeline.core.architecture import Architecture
-from pipeline.core.config import TrainConfig, TrialSpec
-from pipeline.core.cost import count_parameters
+from pipeline.core.architecture import SWITCHES, Architecture
+from pipeline.core.config import CachePolicy, CorruptPolicy, TrainConfig, TrialSpec
+from pipeline.core.errors import UsageError
+from pipeline.core.peer import Network, Peer
 
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """Train one CGNet variant; the defaults are the paper's M3N21."""
+    """Train one CGNet variant, or a peer; the defaults are the paper's M3N21."""
 
     dataset: str = "streets"
     """Name of a data set in the store, or the URI of one; streets is made if it is not there."""
@@ -31,6 +33,20 @@ class TrainOptions:
     """Reduction of the global context in stage 2."""
     reduction_3: int = 16
     """Reduction of the global context in stage 3."""
+    surround: Literal["full", "last", "none"] = "full"
+    """Blocks that see surrounding context: all, the last one, none."""
+    global_context: bool = True
+    """Whether blocks weigh their channels by the whole picture."""
+    input_injection: bool = True
+    """Whether the picture is fed again to stages 2 and 3."""
+    activation: Literal["prelu", "relu"] = "prelu"
+    """After every batch norm."""
+    residual: Literal["global", "local", "none"] = "global"
+    """Where a block's input is added: behind its global context, before it, nowhere."""
+    pointwise: bool = False
+    """Whether a 1x1 convolution follows each channel-wise one."""
+    peer: str = ""
+    """A network to train in place of CGNet: deeplabv3, enet, espnet, fcn_dilation8 or icnet."""
     epochs: int = 2
     """Passes over the train split."""
     batch_size: int = 8
@@ -39,6 +55,10 @@ class TrainOptions:
     """DDP workers that share the training."""
     seed: int = 0
     """Of initial weights, order and augmentation."""
+    cache: CachePolicy = "auto"
+    """What workers keep of the data: nothing, shards on disk, or pictures in memory."""
+    on_corrupt: CorruptPolicy = "fail"
+    """Whether a sample that cannot be read ends the training or is left out and told."""
     store: str = "s3://cgnet"
     """Where data sets and trainings are kept: s3://bucket[/prefix] or a folder."""
     state_dir: Path = Path(".cgnet")
@@ -51,11 +71,12 @@ def train(options: TrainOptions) -> int:
         epochs=options.epochs, batch_size=options.batch_size, num_workers=options.workers
     )
     # A wrong word is told before anything heavy is imported or started.
-    chosen = Architecture(**{name: getattr(options, name) for name in _CHOICES})
+    chosen = _network(options)
     from pipeline.runtime import environment
 
     environment.configure(options.state_dir)
     from pipeline.learning.checkpoint import WEIGHTS_FILE
+    from pipeline.learning.network import network_size
     from pipeline.runtime import cluster, console, datasets
     from pipeline.runtime.groups import train_one
 
@@ -63,10 +84,11 @@ def train(options: TrainOptions) -> int:
     datasets.reach(options.store, options.state_dir)
     data, info = datasets.open_or_make(options.dataset, options.store, options.state_dir)
     datasets.check_batches(info, training)
-    architecture = replace(chosen, num_classes=info.classes.num_classes)
-    spec = TrialSpec(architecture, data, training, options.seed)
+    data = replace(data, cache=options.cache, on_corrupt=options.on_corrupt)
+    network = replace(chosen, num_classes=info.classes.num_classes)
+    spec = TrialSpec(network, data, training, options.seed)
     uri = f"{options.store.rstrip('/')}/trainings/{info.name}-{spec.id}"
-    console.say(f"{architecture.label}: {count_parameters(architecture):,} parameters")
+    console.say(f"{network.label}: {network_size(network):,} parameters")
     cluster.connect()
     for result in train_one(spec, uri):
         sys.stdout.write(
@@ -76,6 +98,8 @@ def train(options: TrainOptions) -> int:
         sys.stdout.flush()
     for name, iou in zip(info.classes.names, result.class_iou, strict=True):
         sys.stdout.write(f"  {name:<12} {'-' if math.isnan(iou) else f'{iou * 100:5.1f}'}\n")
+    if result.corrupt:
+        console.say(console.left_out(result.corrupt))
     sys.stdout.write(f"weights: {uri}/{WEIGHTS_FILE}\n")
     return 0
 
@@ -88,7 +112,23 @@ _CHOICES = (
     "dilations_3",
     "reduction_2",
     "reduction_3",
+    *SWITCHES,
 )
+
+
+def _network(options: TrainOptions) -> Network:
+    """Return what is to be trained.
+
+    Raises:
+        UsageError: it cannot be built, or a peer is to be built as only CGNet can.
+    """
+    choices = {name: getattr(options, name) for name in _CHOICES}
+    if not options.peer:
+        return Architecture(**choices)
+    for name, value in choices.items():
+        if value != getattr(TrainOptions, name):
+            raise UsageError(f"--{name.replace('_', '-')} is of CGNet: leave it out with --peer")
+    return Peer(options.peer)
 
 
 def main() -> int:

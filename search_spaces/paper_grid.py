@@ -6,12 +6,11 @@ trains every one.
 
 from pipeline.core.space import SearchSpace
 
+DEPTHS = ((3, 9), (3, 12), (6, 12), (3, 15), (6, 15), (3, 18), (3, 21))
+
 SPACE = SearchSpace(
     name="paper_grid",
-    choices={"num_blocks_2": (3, 6), "num_blocks_3": (9, 12, 15, 18, 21)},
-    only={
-        ("num_blocks_2", "num_blocks_3"): (
-            *((3, 9), (3, 12), (6, 12), (3, 15), (6, 15), (3, 18), (3, 21)),
-        )
+    choices={
+        "depth": {f"M{m}N{n}": {"num_blocks_2": m, "num_blocks_3": n} for m, n in DEPTHS},
     },
 )

@@ -2,19 +2,32 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
 
-from pipeline.core.architecture import Architecture
 from pipeline.core.errors import UsageError
+from pipeline.core.peer import Network, network_from_dict
+
+CachePolicy = Literal["auto", "none", "disk", "memory"]
+CorruptPolicy = Literal["fail", "skip"]
 
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Where the shards are: a data set's URI, and the fingerprint it must have."""
+    """Which data a training reads, and how.
+
+    Attributes:
+        uri: of the data set.
+        fingerprint: that it must have.
+        on_corrupt: whether a sample that cannot be read fails the training or is left out.
+        cache: what a worker keeps between epochs; changes nothing but speed.
+    """
 
     uri: str
     fingerprint: str
+    on_corrupt: CorruptPolicy = "fail"
+    cache: CachePolicy = "auto"
 
 
 @dataclass(frozen=True)
@@ -47,9 +60,16 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class TrialSpec:
-    """One training, whole: the same spec on the same hardware gives the same curve."""
+    """One training, whole: the same spec on the same hardware gives the same curve.
 
-    architecture: Architecture
+    Attributes:
+        architecture: of the CGNet to train, or the peer to train in its place.
+        data: the data set.
+        training: how.
+        seed: of initial weights, order and augmentation.
+    """
+
+    architecture: Network
     data: DataConfig
     training: TrainConfig
     seed: int
@@ -57,11 +77,13 @@ class TrialSpec:
     @property
     def id(self) -> str:
         """Return ten hex digits that differ whenever the training would."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()[:10]
+        text = replace(self, data=replace(self.data, cache="auto")).to_json()
+        return hashlib.sha256(text.encode()).hexdigest()[:10]
 
     def to_json(self) -> str:
         """Return the spec as one line of JSON."""
-        return json.dumps(asdict(self), sort_keys=True)
+        fields = asdict(self) | {"architecture": self.architecture.to_dict()}
+        return json.dumps(fields, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> "TrialSpec":
@@ -70,7 +92,7 @@ class TrialSpec:
         training = fields["training"]
         training["scale_range"] = tuple(training["scale_range"])
         return cls(
-            architecture=Architecture.from_dict(fields["architecture"]),
+            architecture=network_from_dict(fields["architecture"]),
             data=DataConfig(**fields["data"]),
             training=TrainConfig(**training),
             seed=fields["seed"],
@@ -87,8 +109,10 @@ class EpochResult:
         train_loss: mean over the epoch's steps and all ranks.
         mean_iou: of the val split, 0 to 1.
         class_iou: per class, 0 to 1; nan for a class in neither truth nor prediction.
-        train_s: seconds in training steps.
+        train_s: seconds in training steps, waiting for data included.
         val_s: seconds in validation.
+        data_wait_s: seconds of ``train_s`` in which rank 0 had no batch to work on.
+        corrupt: what was wrong with each sample left out so far, on any rank.
     """
 
     epoch: int
@@ -98,8 +122,18 @@ class EpochResult:
     class_iou: tuple[float, ...]
     train_s: float
     val_s: float
+    data_wait_s: float = 0.0
+    corrupt: tuple[str, ...] = ()
 
     @property
     def is_last(self) -> bool:
         """Return whether the training ends here."""
         return self.epoch == self.epochs
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> "EpochResult":
+        """Read what ``asdict`` gave, whose tuples JSON may have turned into lists."""
+        values: dict[str, Any] = {
+            key: tuple(v) if isinstance(v, list) else v for key, v in fields.items()
+        }
+        return cls(**values)

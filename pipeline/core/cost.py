@@ -1,51 +1,78 @@
 """What an architecture costs, in closed form: parameters and multiply-accumulates.
 
 Source: the authors' model/CGNet.py, counted layer by layer. Every convolution is without bias;
-a batch norm has two parameters a channel and a PReLU one, so the pair costs three.
+a batch norm has two parameters a channel and a PReLU one, so the pair costs three; ReLU has none.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 from pipeline.core.architecture import Architecture
 
 _IMAGE = 3  # channels of the picture, injected before stages 2 and 3
+_C1, _C2, _C3 = map(itemgetter, range(3))
+
+# Gives a field of an architecture, read by a function: a whole number, or an array of one for
+# each of many architectures. One formula serves a network and a space.
+Column = Callable[[str, Callable[[Any], int]], Any]
 
 
 def count_parameters(architecture: Architecture) -> int:
     """Return the number of trainable parameters of the built network, exactly."""
-    a = architecture
     return int(
         parameter_formula(
-            a.num_classes, a.num_blocks_2, a.num_blocks_3, *a.widths, a.reduction_2, a.reduction_3
+            architecture.num_classes, lambda name, read: read(getattr(architecture, name))
         )
     )
 
 
-def parameter_formula(
-    k: Any, m: Any, n: Any, c1: Any, c2: Any, c3: Any, r2: Any, r3: Any
-) -> Any:  # ints, or numpy arrays of them that broadcast: one formula for one network and a space
-    """Return the parameters of networks with k classes, m and n blocks, widths and reductions."""
-    stem = 18 * c1 * c1 + (9 * _IMAGE + 9) * c1
-    fuse = 3 * (c1 + _IMAGE) + 3 * (2 * c2 + _IMAGE) + 3 * 2 * c3
-    stage_2 = _down(c1 + _IMAGE, c2, r2) + (m - 1) * _residual(c2, r2)
-    stage_3 = _down(2 * c2 + _IMAGE, c3, r3) + (n - 1) * _residual(c3, r3)
-    return stem + fuse + stage_2 + stage_3 + 2 * c3 * k
+def parameter_formula(num_classes: int, column: Column) -> Any:
+    """Return the parameters of the networks whose fields ``column`` gives."""
+    c1, c2, c3 = (column("widths", width) for width in (_C1, _C2, _C3))
+    image = _IMAGE * column("input_injection", int)
+    block = _Block(
+        norm=2 + column("activation", _has_slope),
+        gate=column("global_context", int),
+        mixed=column("pointwise", int),
+    )
+    hidden_2, hidden_3 = c2 // column("reduction_2", int), c3 // column("reduction_3", int)
+    stem = 9 * _IMAGE * c1 + 18 * c1 * c1 + 3 * block.norm * c1
+    fuse = block.norm * (c1 + image + 2 * c2 + image + 2 * c3)
+    stage_2 = block.down(c1 + image, c2, hidden_2)
+    stage_2 += (column("num_blocks_2", int) - 1) * block.residual(c2, hidden_2)
+    stage_3 = block.down(2 * c2 + image, c3, hidden_3)
+    stage_3 += (column("num_blocks_3", int) - 1) * block.residual(c3, hidden_3)
+    return stem + fuse + stage_2 + stage_3 + 2 * c3 * num_classes
 
 
-def _down(a: Any, c: Any, r: Any) -> Any:
-    """3x3 entry, two depthwise 3x3, norm over both, 1x1 reduction, global context."""
-    return 9 * a * c + 3 * c + 18 * c + 6 * c + 2 * c * c + _global_context(c, r)
+def _has_slope(activation: str) -> int:
+    return int(activation == "prelu")
 
 
-def _residual(c: Any, r: Any) -> Any:
-    """1x1 entry to half, two depthwise 3x3, norm over both, global context."""
-    half = c // 2
-    return c * half + 3 * half + 18 * half + 3 * c + _global_context(c, r)
+@dataclass(frozen=True)
+class _Block:
+    """Counts a block's parameters; ``gate`` and ``mixed`` are 1 with F_glo and 1x1 after, or 0."""
 
+    norm: Any  # parameters of batch norm and activation, a channel
+    gate: Any
+    mixed: Any
 
-def _global_context(c: Any, r: Any) -> Any:
-    hidden = c // r
-    return 2 * c * hidden + hidden + c
+    def down(self, a: Any, c: Any, hidden: Any) -> Any:
+        """3x3 entry, two channel-wise 3x3, norm over both, 1x1 reduction, global context."""
+        return 9 * a * c + self.norm * c + self._context(c) + 2 * c * c + self._gate(c, hidden)
+
+    def residual(self, c: Any, hidden: Any) -> Any:
+        """1x1 entry to half, two channel-wise 3x3, norm over both, global context."""
+        half = c // 2
+        return c * half + self.norm * half + self._context(half) + self._gate(c, hidden)
+
+    def _context(self, c: Any) -> Any:
+        return 18 * c + 2 * self.mixed * c * c + 2 * self.norm * c
+
+    def _gate(self, c: Any, hidden: Any) -> Any:
+        return self.gate * (2 * c * hidden + hidden + c)
 
 
 def count_macs(architecture: Architecture, height: int, width: int) -> int:
@@ -58,12 +85,13 @@ def count_macs(architecture: Architecture, height: int, width: int) -> int:
     """
     a = architecture
     c1, c2, c3 = a.widths
+    image = _IMAGE * a.input_injection
     half, quarter, eighth = (_area(height, width, halvings) for halvings in (1, 2, 3))
     stem = half * 9 * (_IMAGE * c1 + 2 * c1 * c1)
-    stage_2 = _down_macs(c1 + _IMAGE, c2, a.reduction_2, quarter)
-    stage_2 += (a.num_blocks_2 - 1) * _residual_macs(c2, a.reduction_2, quarter)
-    stage_3 = _down_macs(2 * c2 + _IMAGE, c3, a.reduction_3, eighth)
-    stage_3 += (a.num_blocks_3 - 1) * _residual_macs(c3, a.reduction_3, eighth)
+    stage_2 = _down_macs(a, c1 + image, c2, quarter) + 2 * c2 * a.hidden_2 * a.num_blocks_2
+    stage_2 += (a.num_blocks_2 - 1) * _residual_macs(a, c2, quarter)
+    stage_3 = _down_macs(a, 2 * c2 + image, c3, eighth) + 2 * c3 * a.hidden_3 * a.num_blocks_3
+    stage_3 += (a.num_blocks_3 - 1) * _residual_macs(a, c3, eighth)
     return stem + stage_2 + stage_3 + eighth * 2 * c3 * a.num_classes
 
 
@@ -73,10 +101,14 @@ def _area(height: int, width: int, halvings: int) -> int:
     return -(-height // scale) * -(-width // scale)
 
 
-def _down_macs(a: int, c: int, r: int, area: int) -> int:
-    return area * (9 * a * c + 18 * c + 2 * c * c) + 2 * c * (c // r)
+def _down_macs(a: Architecture, inputs: int, c: int, area: int) -> int:
+    return area * (9 * inputs * c + _context_macs(a, c) + 2 * c * c)
 
 
-def _residual_macs(c: int, r: int, area: int) -> int:
+def _residual_macs(a: Architecture, c: int, area: int) -> int:
     half = c // 2
-    return area * (c * half + 18 * half) + 2 * c * (c // r)
+    return area * (c * half + _context_macs(a, half))
+
+
+def _context_macs(a: Architecture, c: int) -> int:
+    return 18 * c + 2 * a.pointwise * c * c

@@ -1,9 +1,11 @@
 """Architectures as points of the unit cube, so that near points train to similar accuracy."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.space import Pool, Value
+from pipeline.core.space import Pool, Value, Variants
 
 _LOG_SCALED = ("num_blocks_2", "num_blocks_3", "reduction_2", "reduction_3")
 _PATTERNS = ("dilations_2", "dilations_3")
@@ -24,9 +26,11 @@ def encode(pool: Pool) -> NDArray[np.float64]:
     return np.concatenate(columns, axis=1)
 
 
-def _codes(name: str, values: tuple[Value, ...]) -> NDArray[np.float64]:
+def _codes(name: str, values: tuple[Value, ...] | Variants) -> NDArray[np.float64]:
     """Return the (values, features) of one choice, before they are scaled."""
-    if name in _LOG_SCALED:
+    if isinstance(values, Mapping):
+        codes = np.eye(len(values))
+    elif name in _LOG_SCALED:
         codes = np.log([[value] for value in values])
     elif name in _PATTERNS:
         logs = [np.log(value) for value in values]

@@ -3,6 +3,7 @@
 PipelineError             exit code 1
   UsageError              exit code 2: the command's words are off
   DataError               a source, shard or manifest is not what it should be
+    CorruptSample         one sample cannot be read; the others may be fine
   ServiceUnavailable      S3, MLflow or Ray cannot be reached or refuses us
   TrialFailed             one training ended without a result
 
@@ -24,6 +25,10 @@ class UsageError(PipelineError):
 
 class DataError(PipelineError):
     """Images, labels, shards or a manifest are missing, damaged or inconsistent."""
+
+
+class CorruptSample(DataError):
+    """A sample is missing from its shard, damaged, or no picture."""
 
 
 class ServiceUnavailable(PipelineError):

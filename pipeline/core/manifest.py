@@ -12,7 +12,7 @@ from typing import Any
 
 from pipeline.core.errors import DataError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 DATASET_FILE = "dataset.json"
 MANIFEST_FILE = "manifest.parquet"
 
@@ -61,17 +61,31 @@ class SampleRecord:
 class DatasetInfo:
     """``dataset.json``: all that training needs to know apart from the samples.
 
-    ``mean`` and ``std`` are per RGB channel in 0..255 over the train split's pixels.
-    ``fingerprint`` covers the source's content and the settings; it names the generation folder.
+    Attributes:
+        name: of the data set.
+        fingerprint: over every sample's key, split and bytes, and the classes: data sets of one
+            fingerprint are the same to a training, wherever and whenever they were made.
+        generation: folder below this one that holds the manifest, and the shards written with it.
+        classes: what label ids mean.
+        num_samples: per split.
+        image_size: (height, width) of every picture.
+        mean: per RGB channel in 0..255 over the train split's pixels.
+        std: likewise; at least 1.
+        class_pixels: of the train split, per class id.
+        class_weights: of the loss, see ``class_weights``.
+        image_encoding: of the pictures in the shards: png, jpeg or webp. Labels are always PNG.
+        schema_version: of this file and the manifest.
     """
 
     name: str
     fingerprint: str
+    generation: str
     classes: ClassTable
     num_samples: Mapping[str, int]
     image_size: tuple[int, int]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    class_pixels: tuple[int, ...]
     class_weights: tuple[float, ...]
     image_encoding: str = "png"
     schema_version: int = SCHEMA_VERSION
@@ -100,7 +114,7 @@ class DatasetInfo:
                 palette=tuple((int(r), int(g), int(b)) for r, g, b in classes["palette"]),
                 ignore_index=int(classes["ignore_index"]),
             )
-            for name in ("image_size", "mean", "std", "class_weights"):
+            for name in ("image_size", "mean", "std", "class_pixels", "class_weights"):
                 fields[name] = tuple(fields[name])
             return cls(**fields)
         except (ValueError, KeyError, TypeError, AttributeError) as cause:

@@ -11,8 +11,9 @@ def training_batches(
 ) -> NDArray[np.int64]:
     """Return (steps, batch per rank) sample indices of one rank's epoch.
 
-    All ranks shuffle the whole split alike and take every ``world_size``-th sample, so a global
-    batch holds the same samples whatever the world size, and every rank has the same steps. The
+    All ranks shuffle the whole split alike and take every ``world_size``-th sample of each global
+    batch, so a global batch holds the same samples whatever the world size, and every rank has the
+    same steps. Where the ranks do not divide the batch, the first ones have a sample more. The
     samples left over when the split is cut into global batches sit out this epoch.
 
     Args:
@@ -24,12 +25,12 @@ def training_batches(
         world_size: processes that train together.
 
     Raises:
-        UsageError: the batch does not divide among the ranks, or the split is less than a batch.
+        UsageError: the batch has no sample for each rank, or the split is less than a batch.
     """
-    if batch_size % world_size:
+    if batch_size < world_size:
         raise UsageError(
-            f"a batch of {batch_size} does not divide among {world_size} workers: choose a "
-            f"multiple of {world_size} with --batch-size"
+            f"a batch of {batch_size} leaves some of {world_size} workers without a sample: choose "
+            f"a --batch-size of at least {world_size}"
         )
     if num_samples < batch_size:
         raise UsageError(

@@ -4,8 +4,8 @@ import importlib
 import importlib.util
 import math
 import pkgutil
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
@@ -14,41 +14,53 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.architecture import Architecture
-from pipeline.core.cost import parameter_formula
+from pipeline.core.architecture import SWITCHES, Architecture
+from pipeline.core.cost import count_parameters, parameter_formula
 from pipeline.core.errors import UsageError
+from pipeline.core.repeats import first_of_each
 
-Value = int | tuple[int, ...]
+Value = int | str | tuple[int, ...]
 Label = int | str
+Variants = Mapping[str, Mapping[str, Value]]  # fields that are set together, by their name
 
 
 @dataclass(frozen=True)
 class SearchSpace:
     """Named choices for the fields of an ``Architecture``; what is not named keeps its default.
 
-    ``only`` lists, for some choices together, which of their combinations are members, when not all
-    are. A dilation pattern longer than its stage has blocks is left out: the shorter stage would be
-    another member of the space under a second name.
+    A choice is the values of the field of its name, or variants: named settings of one or more
+    fields. Those say what a product of fields cannot, such as "one switch at a time".
+
+    A dilation pattern longer than its stage has blocks is left out: the shorter stage would be
+    another member of the space under a second name. So is what a switch makes equal to another.
     """
 
     name: str
-    choices: Mapping[str, tuple[Value, ...]]
-    only: Mapping[tuple[str, ...], tuple[tuple[Value, ...], ...]] = field(default_factory=dict)
+    choices: Mapping[str, tuple[Value, ...] | Variants]
 
     def __post_init__(self) -> None:
         """Refuse a choice that is no field of an architecture, or that offers nothing."""
         known = {field.name for field in fields(Architecture)} - {"num_classes"}
+        taken: set[str] = set()
         for name, values in self.choices.items():
-            if name not in known:
-                raise UsageError(f"space {self.name}: {name} is none of {', '.join(sorted(known))}")
             if not values or len(set(values)) < len(values):
                 raise UsageError(f"space {self.name}: {name} must list different values")
-        for names, combinations in self.only.items():
-            for values in combinations:
-                if any(v not in self.choices[n] for n, v in zip(names, values, strict=True)):
+            named = {field for setting in self.settings(name) for field in setting}
+            for field in sorted(named):
+                if field not in known:
                     raise UsageError(
-                        f"space {self.name}: {', '.join(names)} {values} is not among the choices"
+                        f"space {self.name}: {field} is none of {', '.join(sorted(known))}"
                     )
+                if field in taken:
+                    raise UsageError(f"space {self.name}: two choices set {field}")
+            taken |= named
+
+    def settings(self, name: str) -> tuple[Mapping[str, Value], ...]:
+        """Return the fields that each value of a choice sets."""
+        values = self.choices[name]
+        if isinstance(values, Mapping):
+            return tuple(values.values())
+        return tuple({name: value} for value in values)
 
     def labels(self, name: str) -> tuple[Label, ...]:
         """Return the values of a choice as Optuna and people see them: 1-2-4 for a pattern."""
@@ -61,29 +73,25 @@ class SearchSpace:
             UsageError: a choice is missing or has no such label.
         """
         try:
-            chosen: dict[str, Any] = {
-                name: values[self.labels(name).index(labels[name])]
-                for name, values in self.choices.items()
-            }
+            chosen: dict[str, Any] = {}
+            for name in self.choices:
+                chosen |= self.settings(name)[self.labels(name).index(labels[name])]
         except (KeyError, ValueError) as cause:
             raise UsageError(f"space {self.name} does not hold {dict(labels)}") from cause
         return Architecture(num_classes=num_classes, **chosen)
-
-    def labels_of(self, architecture: Architecture) -> dict[str, Label]:
-        """Return the label of each choice for an architecture, which may be of another space."""
-        return {name: _label(getattr(architecture, name)) for name in self.choices}
 
     def pool(self, num_classes: int) -> "Pool":
         """Return every architecture of this space, smallest first."""
         shape = [len(values) for values in self.choices.values()]
         grid = np.indices(shape, dtype=np.int16).reshape(len(shape), -1).T
         pool = Pool(self, num_classes, grid, np.zeros(len(grid), dtype=np.int64))
-        for names, combinations in self.only.items():
-            pool = pool.keep(pool.has(names, combinations))
         for stage in ("2", "3"):
             pattern = pool.lengths(f"dilations_{stage}")
             pool = pool.keep(pattern <= pool.column(f"num_blocks_{stage}"))
-        sizes = parameter_formula(num_classes, *pool.formula_columns())
+        settings = [self.settings(name) for name in self.choices]
+        if any(SWITCHES.keys() & value.keys() for choice in settings for value in choice):
+            pool = pool.keep(first_of_each(settings, pool.picks))
+        sizes = parameter_formula(num_classes, pool.column)
         order = np.argsort(sizes, kind="stable")
         return Pool(self, num_classes, pool.picks[order], sizes[order])
 
@@ -111,18 +119,6 @@ class Pool:
     def keep(self, mask: NDArray[np.bool_]) -> "Pool":
         """Return the rows for which ``mask`` (n,) is true."""
         return Pool(self.space, self.num_classes, self.picks[mask], self.num_params[mask])
-
-    def has(
-        self, names: tuple[str, ...], combinations: tuple[tuple[Value, ...], ...]
-    ) -> NDArray[np.bool_]:
-        """Return (n,) whether a row has one of these combinations of values."""
-        columns = [list(self.space.choices).index(name) for name in names]
-        wanted = [
-            [self.space.choices[n].index(v) for n, v in zip(names, values, strict=True)]
-            for values in combinations
-        ]
-        equal = self.picks[:, None, columns] == np.array(wanted)
-        return np.asarray(equal.all(axis=2).any(axis=1))
 
     def within(self, budget: int) -> "Pool":
         """Return the architectures of at most ``budget`` parameters.
@@ -157,12 +153,6 @@ class Pool:
         at = int(np.searchsorted(codes, code))
         return int(rows[at]) if at < len(codes) and codes[at] == code else None
 
-    def row_of(self, architecture: Architecture) -> int | None:
-        """Return the row of an architecture, or None if it is not in this pool."""
-        row = self.row(self.space.labels_of(architecture))
-        same = row is not None and self.architecture(row).id == architecture.id
-        return row if same else None
-
     @cached_property
     def _positions(self) -> dict[str, dict[Label, int]]:
         names = self.space.choices
@@ -181,34 +171,30 @@ class Pool:
         rows = np.argsort(codes)
         return codes[rows], rows
 
-    def column(self, name: str) -> NDArray[np.int64]:
-        """Return (n,) the value of a whole-number field for every row, chosen or default."""
-        return self._column(name, lambda value: value)
+    def row_of(self, architecture: Architecture) -> int | None:
+        """Return the row that builds the network of ``architecture``, or None if none does."""
+        same_size = np.flatnonzero(self.num_params == count_parameters(architecture))
+        matching = (int(row) for row in same_size if self.architecture(row).id == architecture.id)
+        return next(matching, None)
 
     def lengths(self, name: str) -> NDArray[np.int64]:
         """Return (n,) how long the pattern of field ``name`` is for every row."""
-        return self._column(name, len)
+        return self.column(name, len)
 
-    def formula_columns(self) -> tuple[Any, ...]:
-        """Return blocks, widths and reductions as ``parameter_formula`` takes them."""
-        widths = (self._column("widths", lambda w, i=i: w[i]) for i in range(3))
-        return (
-            self.column("num_blocks_2"),
-            self.column("num_blocks_3"),
-            *widths,
-            self.column("reduction_2"),
-            self.column("reduction_3"),
-        )
-
-    def _column(self, name: str, read: Any) -> NDArray[np.int64]:
-        names = list(self.space.choices)
-        if name not in names:
-            return np.full(len(self), read(getattr(Architecture(), name)), dtype=np.int64)
-        values = np.array([read(value) for value in self.space.choices[name]], dtype=np.int64)
-        return values[self.picks[:, names.index(name)]]
+    def column(self, name: str, read: Callable[[Any], int] = int) -> NDArray[np.int64]:
+        """Return (n,) the field ``name`` of every row, chosen or default, as ``read`` gives it."""
+        default = getattr(Architecture(), name)
+        for j, choice in enumerate(self.space.choices):
+            settings = self.space.settings(choice)
+            if any(name in setting for setting in settings):
+                values = [read(setting.get(name, default)) for setting in settings]
+                return np.array(values, dtype=np.int64)[self.picks[:, j]]
+        return np.full(len(self), read(default), dtype=np.int64)
 
 
 def _label(value: Value) -> Label:
+    if isinstance(value, bool):
+        return "on" if value else "off"
     return "-".join(map(str, value)) if isinstance(value, tuple) else value
 
 

@@ -3,7 +3,8 @@
 Source: Wu et al., "CGNet: A Light-weight Context Guided Network for Semantic Segmentation"
 (arXiv 1811.08201), with the details of the authors' model/CGNet.py where the text leaves room: the
 picture is injected at 1/2 and 1/4, the downsampling block enters through a full 3x3 convolution,
-and a residual block has no 1x1 convolution after its channel-wise ones.
+and a residual block has no 1x1 convolution after its channel-wise ones, unless the architecture
+asks for it.
 
 B batch, C channels, H height, W width, K classes.
 """
@@ -21,12 +22,12 @@ _IMAGE = 3
 
 
 class NormAct(nn.Module):
-    """Batch norm, then a PReLU with one slope a channel."""
+    """Batch norm, then the activation: a PReLU with one slope a channel, or a ReLU."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, activation: str) -> None:
         super().__init__()
         self.norm = nn.BatchNorm2d(channels, eps=1e-3)
-        self.act = nn.PReLU(channels)
+        self.act = _activation(activation, channels)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         out: Tensor = self.act(self.norm(x_BCHW))
@@ -34,15 +35,17 @@ class NormAct(nn.Module):
 
 
 class ConvNormAct(nn.Module):
-    """Convolution without bias, batch norm, PReLU."""
+    """Convolution without bias, batch norm, activation."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, *, kernel: int, stride: int, activation: str
+    ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(
             inputs, outputs, kernel, stride, padding=(kernel - 1) // 2, bias=False
         )
         self.norm = nn.BatchNorm2d(outputs, eps=1e-3)
-        self.act = nn.PReLU(outputs)
+        self.act = _activation(activation, outputs)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         out: Tensor = self.act(self.norm(self.conv(x_BCHW)))
@@ -52,10 +55,10 @@ class ConvNormAct(nn.Module):
 class GlobalContext(nn.Module):
     """F_glo: weigh the channels by what the whole picture holds (section III-A)."""
 
-    def __init__(self, channels: int, reduction: int) -> None:
+    def __init__(self, channels: int, hidden: int) -> None:
         super().__init__()
-        self.squeeze = nn.Linear(channels, channels // reduction)
-        self.excite = nn.Linear(channels // reduction, channels)
+        self.squeeze = nn.Linear(channels, hidden)
+        self.excite = nn.Linear(hidden, channels)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         gate_BC = torch.sigmoid(self.excite(F.relu(self.squeeze(x_BCHW.mean(dim=(2, 3))))))
@@ -65,26 +68,32 @@ class GlobalContext(nn.Module):
 class LocalAndSurround(nn.Module):
     """F_loc beside F_sur, joined by F_joi: twice the channels come out."""
 
-    def __init__(self, channels: int, dilation: int) -> None:
+    def __init__(self, a: Architecture, channels: int, dilation: int) -> None:
         super().__init__()
         self.local = _depthwise(channels, 1)
         self.surround = _depthwise(channels, dilation)
-        self.joint = NormAct(2 * channels)
+        self.mix_local = _pointwise(channels) if a.pointwise else nn.Identity()
+        self.mix_surround = _pointwise(channels) if a.pointwise else nn.Identity()
+        self.joint = NormAct(2 * channels, a.activation)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        out: Tensor = self.joint(torch.cat((self.local(x_BCHW), self.surround(x_BCHW)), dim=1))
+        local = self.mix_local(self.local(x_BCHW))
+        surround = self.mix_surround(self.surround(x_BCHW))
+        out: Tensor = self.joint(torch.cat((local, surround), dim=1))
         return out
 
 
 class DownBlock(nn.Module):
     """The context guided block that opens a stage: halves the picture, no residual."""
 
-    def __init__(self, inputs: int, outputs: int, dilation: int, reduction: int) -> None:
+    def __init__(
+        self, a: Architecture, inputs: int, outputs: int, *, dilation: int, hidden: int
+    ) -> None:
         super().__init__()
-        self.entry = ConvNormAct(inputs, outputs, kernel=3, stride=2)
-        self.context = LocalAndSurround(outputs, dilation)
+        self.entry = ConvNormAct(inputs, outputs, kernel=3, stride=2, activation=a.activation)
+        self.context = LocalAndSurround(a, outputs, dilation)
         self.reduce = nn.Conv2d(2 * outputs, outputs, kernel_size=1, bias=False)
-        self.gate = GlobalContext(outputs, reduction)
+        self.gate = GlobalContext(outputs, hidden) if hidden else nn.Identity()
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         out: Tensor = self.gate(self.reduce(self.context(self.entry(x_BCHW))))
@@ -92,29 +101,43 @@ class DownBlock(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """The context guided block with global residual learning: input plus gated context."""
+    """The context guided block; its input is added as the architecture's residual says."""
 
-    def __init__(self, channels: int, dilation: int, reduction: int) -> None:
+    def __init__(self, a: Architecture, channels: int, *, dilation: int, hidden: int) -> None:
         super().__init__()
-        self.entry = ConvNormAct(channels, channels // 2, kernel=1, stride=1)
-        self.context = LocalAndSurround(channels // 2, dilation)
-        self.gate = GlobalContext(channels, reduction)
+        self.residual = a.residual
+        half = channels // 2
+        self.entry = ConvNormAct(channels, half, kernel=1, stride=1, activation=a.activation)
+        self.context = LocalAndSurround(a, half, dilation)
+        self.gate = GlobalContext(channels, hidden) if hidden else nn.Identity()
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        out: Tensor = x_BCHW + self.gate(self.context(self.entry(x_BCHW)))
-        return out
+        joint = self.context(self.entry(x_BCHW))
+        if self.residual == "local":
+            joint = x_BCHW + joint
+        out: Tensor = self.gate(joint)
+        return x_BCHW + out if self.residual == "global" else out
 
 
 class Stage(nn.Module):
     """A downsampling block and its residual blocks; gives the first's output and the last's."""
 
     def __init__(
-        self, inputs: int, channels: int, dilations: Sequence[int], reduction: int
+        self,
+        a: Architecture,
+        inputs: int,
+        channels: int,
+        *,
+        dilations: Sequence[int],
+        hidden: int,
     ) -> None:
         super().__init__()
-        self.down = DownBlock(inputs, channels, dilations[0], reduction)
+        self.down = DownBlock(a, inputs, channels, dilation=dilations[0], hidden=hidden)
         self.blocks = nn.Sequential(
-            *(ResidualBlock(channels, dilation, reduction) for dilation in dilations[1:])
+            *(
+                ResidualBlock(a, channels, dilation=dilation, hidden=hidden)
+                for dilation in dilations[1:]
+            )
         )
 
     def forward(self, x_BCHW: Tensor) -> tuple[Tensor, Tensor]:
@@ -129,31 +152,50 @@ class CGNet(nn.Module):
         super().__init__()
         a = architecture
         c1, c2, c3 = a.widths
+        self.input_injection = a.input_injection
+        image = _IMAGE if a.input_injection else 0
         self.stem = nn.Sequential(
-            ConvNormAct(_IMAGE, c1, kernel=3, stride=2),
-            ConvNormAct(c1, c1, kernel=3, stride=1),
-            ConvNormAct(c1, c1, kernel=3, stride=1),
+            ConvNormAct(_IMAGE, c1, kernel=3, stride=2, activation=a.activation),
+            ConvNormAct(c1, c1, kernel=3, stride=1, activation=a.activation),
+            ConvNormAct(c1, c1, kernel=3, stride=1, activation=a.activation),
         )
-        self.fuse_1 = NormAct(c1 + _IMAGE)
-        self.stage_2 = Stage(c1 + _IMAGE, c2, a.block_dilations_2, a.reduction_2)
-        self.fuse_2 = NormAct(2 * c2 + _IMAGE)
-        self.stage_3 = Stage(2 * c2 + _IMAGE, c3, a.block_dilations_3, a.reduction_3)
-        self.fuse_3 = NormAct(2 * c3)
+        self.fuse_1 = NormAct(c1 + image, a.activation)
+        self.stage_2 = Stage(a, c1 + image, c2, dilations=a.block_dilations_2, hidden=a.hidden_2)
+        self.fuse_2 = NormAct(2 * c2 + image, a.activation)
+        self.stage_3 = Stage(
+            a, 2 * c2 + image, c3, dilations=a.block_dilations_3, hidden=a.hidden_3
+        )
+        self.fuse_3 = NormAct(2 * c3, a.activation)
         self.classifier = nn.Conv2d(2 * c3, a.num_classes, kernel_size=1, bias=False)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight)
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
-        half = _halve(image_BCHW)
-        x = self.fuse_1(torch.cat((self.stem(image_BCHW), half), dim=1))
+        half, quarter = self._injections(image_BCHW)
+        x = self.fuse_1(torch.cat((self.stem(image_BCHW), *half), dim=1))
         first, last = self.stage_2(x)
-        x = self.fuse_2(torch.cat((last, first, _halve(half)), dim=1))
+        x = self.fuse_2(torch.cat((last, first, *quarter), dim=1))
         first, last = self.stage_3(x)
         logits = self.classifier(self.fuse_3(torch.cat((first, last), dim=1)))
         return F.interpolate(
             logits, size=image_BCHW.shape[2:], mode="bilinear", align_corners=False
         )
+
+    def _injections(self, image_BCHW: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Return what goes beside the features at half and at quarter size."""
+        if not self.input_injection:
+            return [], []
+        half = _halve(image_BCHW)
+        return [half], [_halve(half)]
+
+
+def _activation(name: str, channels: int) -> nn.Module:
+    return nn.PReLU(channels) if name == "prelu" else nn.ReLU()
+
+
+def _pointwise(channels: int) -> nn.Conv2d:
+    return nn.Conv2d(channels, channels, kernel_size=1, bias=False)
 
 
 def _depthwise(channels: int, dilation: int) -> nn.Conv2d:

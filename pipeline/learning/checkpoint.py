@@ -11,12 +11,13 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from pipeline.core.architecture import Architecture
 from pipeline.core.config import EpochResult, TrialSpec
 from pipeline.core.errors import DataError, UsageError
 from pipeline.core.manifest import Colour
-from pipeline.learning.cgnet import CGNet
+from pipeline.core.peer import Network, network_from_dict
 from pipeline.learning.folder import Folder, exists, folder_uri, read_bytes, write_bytes
+from pipeline.learning.network import build
+from pipeline.learning.provenance import Provenance
 
 CHECKPOINT_FILE = "checkpoint.pt"
 WEIGHTS_FILE = "weights.safetensors"
@@ -72,9 +73,7 @@ def load_checkpoint(folder: Folder, spec: TrialSpec) -> Checkpoint | None:
     content = io.BytesIO(read_bytes(folder, CHECKPOINT_FILE))
     try:
         state = torch.load(content, map_location="cpu", weights_only=True)
-        results = tuple(
-            EpochResult(**row | {"class_iou": tuple(row["class_iou"])}) for row in state["results"]
-        )
+        results = tuple(EpochResult.from_dict(row) for row in state["results"])
         checkpoint = Checkpoint(state["spec_id"], results, state["model"], state["optimizer"])
     except (EOFError, KeyError, RuntimeError, TypeError, pickle.UnpicklingError) as cause:
         raise DataError(f"{CHECKPOINT_FILE} in {folder_uri(folder)} cannot be read") from cause
@@ -90,38 +89,73 @@ def load_checkpoint(folder: Folder, spec: TrialSpec) -> Checkpoint | None:
 class Deployment:
     """What a network needs beside its weights to label a picture."""
 
-    architecture: Architecture
+    architecture: Network
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     class_names: tuple[str, ...]
     palette: tuple[Colour, ...]
 
 
-def save_weights(folder: Folder, model: nn.Module, deployment: Deployment) -> None:
+def save_weights(
+    folder: Folder, model: nn.Module, deployment: Deployment, provenance: Provenance | None = None
+) -> None:
     """Write the weights with all that is needed to use them, as one safetensors file."""
+    write_bytes(folder, WEIGHTS_FILE, pack_weights(model, deployment, provenance))
+
+
+def pack_weights(
+    model: nn.Module, deployment: Deployment, provenance: Provenance | None = None
+) -> bytes:
+    """Return the content of a weights file.
+
+    Args:
+        model: the network.
+        deployment: what it takes to label a picture with it.
+        provenance: how it was trained; None where that is not known.
+    """
     description = asdict(deployment) | {"architecture": deployment.architecture.to_dict()}
+    metadata = {"deployment": json.dumps(description)}
+    if provenance:
+        metadata["provenance"] = provenance.to_json()
     tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-    content = safetensors.torch.save(tensors, metadata={"deployment": json.dumps(description)})
-    write_bytes(folder, WEIGHTS_FILE, content)
+    return bytes(safetensors.torch.save(tensors, metadata=metadata))
 
 
-def load_weights(content: bytes) -> tuple[CGNet, Deployment]:
+def load_provenance(content: bytes) -> Provenance | None:
+    """Return what a weights file says of its training; None if it says nothing.
+
+    Raises:
+        DataError: the file is not one of ours.
+    """
+    try:
+        text = _metadata(content).get("provenance")
+        return Provenance.from_json(text) if text else None
+    except _NOT_OURS as cause:
+        raise DataError(f"{WEIGHTS_FILE} is not a network of this program ({cause})") from cause
+
+
+def _metadata(content: bytes) -> dict[str, str]:
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    metadata: dict[str, str] = header["__metadata__"]
+    return metadata
+
+
+def load_weights(content: bytes) -> tuple[nn.Module, Deployment]:
     """Return the network that ``save_weights`` wrote, ready to predict.
 
     Raises:
         DataError: the file is not one of ours.
     """
     try:
-        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        fields = json.loads(header["__metadata__"]["deployment"])
+        fields = json.loads(_metadata(content)["deployment"])
         deployment = Deployment(
-            architecture=Architecture.from_dict(fields["architecture"]),
+            architecture=network_from_dict(fields["architecture"]),
             mean=tuple(fields["mean"]),
             std=tuple(fields["std"]),
             class_names=tuple(fields["class_names"]),
             palette=tuple((r, g, b) for r, g, b in fields["palette"]),
         )
-        model = CGNet(deployment.architecture)
+        model = build(deployment.architecture)
         model.load_state_dict(safetensors.torch.load(content))
     except _NOT_OURS as cause:
         raise DataError(f"{WEIGHTS_FILE} is not a network of this program ({cause})") from cause

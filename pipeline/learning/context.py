@@ -63,3 +63,12 @@ def summed(value: Tensor, context: TrainContext) -> Tensor:
         value = value.detach().clone()
         dist.all_reduce(value)
     return value
+
+
+def gathered(names: tuple[str, ...], context: TrainContext) -> tuple[str, ...]:
+    """Return the names that any rank has, sorted."""
+    if context.world_size == 1:
+        return tuple(sorted(names))
+    of_ranks: list[tuple[str, ...]] = [()] * context.world_size
+    dist.all_gather_object(of_ranks, names)
+    return tuple(sorted(set().union(*of_ranks)))

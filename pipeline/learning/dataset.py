@@ -1,137 +1,194 @@
-"""Reading a sharded data set through its manifest, never through what a tar says of itself.
+"""Reading a sharded data set through its manifest, never through what a tar says of itself."""
 
-Members are found by the byte ranges in the manifest, checked against its sha256 and decoded as PNG
-only: a shard cannot make the reader run code or write files.
-"""
+import os
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 
-import hashlib
-import io
-from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
-
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-import torch
-from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
-from torch import Tensor
-
-from pipeline.core.config import DataConfig
-from pipeline.core.errors import DataError
+from pipeline.core.config import CachePolicy, DataConfig
+from pipeline.core.errors import CorruptSample, DataError
 from pipeline.core.manifest import DATASET_FILE, MANIFEST_FILE, DatasetInfo, SampleRecord
+from pipeline.learning.decoding import Sample, check_limits, corrupt, decode
+from pipeline.learning.disk_cache import DiskShards, default_cache_dir
 from pipeline.learning.folder import Folder, folder_uri, read_bytes
+from pipeline.learning.records import Records, read_records
+from pipeline.learning.shards import FolderShards, MemoryShards, ShardStore
 
-MEMORY_LIMIT_BYTES = 4 << 30  # decoded pictures of one split that a worker keeps
+_BYTES_PER_PIXEL = 4  # three of the picture, one of the label
+_MEMORY_SHARE = 4  # a worker keeps at most a quarter of the free memory, since others want some too
+_MEMORY_LIMIT_BYTES = 4 << 30
+_MAX_GAP_BYTES = 64 << 10  # members this close are read in one go
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """An opened data set: its description, its manifest and the folder of its shards."""
+    """An opened data set.
 
-    folder: Folder
+    Attributes:
+        info: its description.
+        records: its manifest.
+        shards: where its shards are read from.
+        is_near: whether that is this machine, so that copies of shards would be no gain.
+        uri: for messages.
+        cache_dir: for copies of shards that are far away.
+    """
+
     info: DatasetInfo
-    records: tuple[SampleRecord, ...]
+    records: Records
+    shards: ShardStore
+    is_near: bool
+    uri: str
+    cache_dir: Path
 
-    def split(self, name: str) -> "Split":
+    def split(
+        self, name: str, cache: CachePolicy = "auto", *, skip_corrupt: bool = False
+    ) -> "Split":
         """Return the samples of one split, in stored order.
+
+        Args:
+            name: train, val or test.
+            cache: what is kept between epochs: nothing, whole shards on disk, decoded samples in
+                memory; ``auto`` takes memory where the split fits, disk for what is far away.
+            skip_corrupt: whether a sample that cannot be read is left out instead of raised.
 
         Raises:
             DataError: the split has no samples.
         """
-        records = tuple(record for record in self.records if record.split == name)
-        if not records:
-            raise DataError(f"the data set in {folder_uri(self.folder)} has no {name} split")
-        return Split(self.folder, records, self.info.image_size)
+        records = self.records.of_split(name)
+        if not len(records):
+            raise DataError(f"the data set in {self.uri} has no {name} split")
+        if cache == "auto":
+            cache = self._best_cache(len(records))
+        return Split(
+            records, self._stored(records, cache), keep=cache == "memory", skip_corrupt=skip_corrupt
+        )
+
+    def _best_cache(self, num_samples: int) -> CachePolicy:
+        height, width = self.info.image_size
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        if num_samples * height * width * _BYTES_PER_PIXEL <= min(
+            free // _MEMORY_SHARE, _MEMORY_LIMIT_BYTES
+        ):
+            return "memory"
+        return "none" if self.is_near else "disk"
+
+    def _stored(self, records: Records, cache: CachePolicy) -> ShardStore:
+        if self.is_near or cache == "none":
+            return self.shards
+        sizes = records.shard_sizes()
+        if cache == "memory":
+            return MemoryShards(self.shards, sizes)
+        return DiskShards(self.shards, sizes, self.cache_dir, self.info.fingerprint)
 
 
 class Split:
-    """The samples of one split, each as uint8 tensors (3, H, W) and (H, W).
-
-    A split that fits into memory is read once, shard by shard, and kept decoded. A larger one is
-    read sample by sample.
-    """
+    """The samples of one split; safe to read from several threads."""
 
     def __init__(
         self,
-        folder: Folder,
-        records: tuple[SampleRecord, ...],
-        image_size: tuple[int, int],
-        memory_limit: int = MEMORY_LIMIT_BYTES,
+        records: Records,
+        shards: ShardStore,
+        *,
+        keep: bool = False,
+        skip_corrupt: bool = False,
     ) -> None:
+        """Take the records of the split and where their bytes are read from.
+
+        Args:
+            records: of the split.
+            shards: see there.
+            keep: whether a sample stays decoded in memory once it was read.
+            skip_corrupt: see ``Dataset.split``.
+        """
         self.records = records
-        self._folder = folder
-        height, width = image_size
-        self._kept: list[tuple[Tensor, Tensor]] | None = None
-        if len(records) * height * width * 4 <= memory_limit:
-            self._kept = self._read_all()
+        self._shards: ShardStore | None = shards
+        self._keep = keep
+        self._kept: dict[int, Sample] = {}
+        self._skip_corrupt = skip_corrupt
+        self._corrupt: dict[int, str] = {}
 
     def __len__(self) -> int:
         return len(self.records)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        if self._kept is not None:
+    def __getitem__(self, index: int) -> Sample:
+        """Return a sample.
+
+        Raises:
+            CorruptSample: it cannot be read.
+            ServiceUnavailable: the storage does not answer.
+        """
+        if (kept := self._kept.get(index)) is not None:
+            return kept
+        if (shards := self._shards) is None:  # another thread has just read the last sample
             return self._kept[index]
-        record = self.records[index]
+        sample = _read(self.records[index], shards)
+        if self._keep:
+            self._kept[index] = sample
+            if len(self._kept) + len(self._corrupt) == len(self):
+                self._shards = None  # lets go of the bytes that it holds
+        return sample
+
+    def sound(self, index: int) -> Sample | None:
+        """Return a sample, or None for a corrupt one if those are to be skipped."""
+        if index in self._corrupt:
+            return None
         try:
-            with self._folder.open_input_file(record.shard) as shard:
-                image = shard.read_at(record.image_bytes, record.image_offset)
-                label = shard.read_at(record.label_bytes, record.label_offset)
-        except FileNotFoundError as cause:
-            raise DataError(
-                f"{record.shard} is missing in {folder_uri(self._folder)}: preprocess again"
-            ) from cause
-        return _decode(record, image, label)
+            return self[index]
+        except CorruptSample as error:
+            if not self._skip_corrupt:
+                raise
+            self._corrupt[index] = str(error)
+            return None
 
-    def _read_all(self) -> list[tuple[Tensor, Tensor]]:
-        by_shard: dict[str, list[int]] = defaultdict(list)
-        for index, record in enumerate(self.records):
-            by_shard[record.shard].append(index)
-        samples: dict[int, tuple[Tensor, Tensor]] = {}
-        for shard, indices in by_shard.items():
-            content = memoryview(read_bytes(self._folder, shard))
-            for index in indices:
-                samples[index] = _decode_from(self.records[index], content)
-        return [samples[index] for index in range(len(self.records))]
+    def substitute(self, index: int) -> Sample:
+        """Return a sample, or the next sound one in its place, so that no rank has fewer.
 
+        Raises:
+            DataError: not one sample of the split is sound.
+        """
+        for step in range(len(self)):
+            if (sample := self.sound((index + step) % len(self))) is not None:
+                return sample
+        raise DataError(f"every sample is corrupt, such as: {next(iter(self._corrupt.values()))}")
 
-def _decode_from(record: SampleRecord, shard: memoryview) -> tuple[Tensor, Tensor]:
-    image = shard[record.image_offset : record.image_offset + record.image_bytes]
-    label = shard[record.label_offset : record.label_offset + record.label_bytes]
-    return _decode(record, bytes(image), bytes(label))
+    @property
+    def corrupt(self) -> tuple[str, ...]:
+        """Return what was wrong with each sample that was skipped so far, in stored order."""
+        return tuple(self._corrupt[index] for index in sorted(self._corrupt))
 
 
-def _decode(record: SampleRecord, image: bytes, label: bytes) -> tuple[Tensor, Tensor]:
-    if hashlib.sha256(image + label).hexdigest() != record.sha256:
-        raise DataError(
-            f"sample {record.key} in {record.shard} is damaged (sha256 differs): preprocess again"
-        )
-    image_HWC = _decode_png(record, image, "RGB")
-    label_HW = _decode_png(record, label, "L")
-    return torch.from_numpy(image_HWC).permute(2, 0, 1).contiguous(), torch.from_numpy(label_HW)
-
-
-def _decode_png(record: SampleRecord, content: bytes, mode: str) -> NDArray[np.uint8]:
+def _read(record: SampleRecord, shards: ShardStore) -> Sample:
+    check_limits(record)
+    (image_start, image_end), (label_start, label_end) = (
+        (record.image_offset, record.image_offset + record.image_bytes),
+        (record.label_offset, record.label_offset + record.label_bytes),
+    )
+    start, end = min(image_start, label_start), max(image_end, label_end)
     try:
-        with Image.open(io.BytesIO(content), formats=["PNG"]) as picture:
-            if (picture.height, picture.width, picture.mode) != (record.height, record.width, mode):
-                raise DataError(
-                    f"sample {record.key} in {record.shard} is {picture.mode} "
-                    f"{picture.height}x{picture.width}, its manifest says {mode} "
-                    f"{record.height}x{record.width}: preprocess again"
-                )
-            return np.array(picture)
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as cause:
-        raise DataError(f"sample {record.key} in {record.shard} is no PNG: {cause}") from cause
+        if end - start > record.image_bytes + record.label_bytes + _MAX_GAP_BYTES:
+            image = shards.read(record.shard, image_start, record.image_bytes)
+            label = shards.read(record.shard, label_start, record.label_bytes)
+        else:
+            both = memoryview(shards.read(record.shard, start, end - start))
+            image = both[image_start - start : image_end - start]
+            label = both[label_start - start : label_end - start]
+    except CorruptSample as cause:
+        raise corrupt(record, f"cannot be read ({cause})") from cause
+    return decode(record, image, label)
 
 
-def open_dataset(folder: Folder, expected: DataConfig | None = None) -> Dataset:
+def open_dataset(
+    folder: Folder,
+    expected: DataConfig | None = None,
+    shards: ShardStore | None = None,
+    cache_dir: Path | None = None,
+) -> Dataset:
     """Open the data set in a folder.
 
     Args:
         folder: where ``dataset.json`` is.
         expected: what a training was planned on; None takes whatever is there.
+        shards: reads the shards of a folder that is far away; None where it is on this machine.
+        cache_dir: for copies of such shards; None takes this user's own.
 
     Raises:
         DataError: there is no data set, it cannot be read, or it is not the expected one.
@@ -142,28 +199,22 @@ def open_dataset(folder: Folder, expected: DataConfig | None = None) -> Dataset:
             f"the data set at {expected.uri} has changed: it is {info.fingerprint}, this training "
             f"was planned on {expected.fingerprint}; choose a new --name to search on the new data"
         )
-    content = read_bytes(folder, f"{info.fingerprint}/{MANIFEST_FILE}")
-    return Dataset(folder, info, read_records(content))
+    records = read_records(read_bytes(folder, f"{_inside(info.generation)}/{MANIFEST_FILE}"))
+    for shard in records.shard_sizes():
+        _inside(shard)
+    return Dataset(
+        info,
+        records,
+        shards or FolderShards(folder),
+        is_near=shards is None,
+        uri=folder_uri(folder),
+        cache_dir=cache_dir or default_cache_dir(),
+    )
 
 
-def write_records(records: Iterable[SampleRecord]) -> bytes:
-    """Return the manifest as Parquet."""
-    sink = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist([asdict(record) for record in records]), sink)
-    return sink.getvalue()
-
-
-def read_records(content: bytes) -> tuple[SampleRecord, ...]:
-    """Read what ``write_records`` wrote.
-
-    Raises:
-        DataError: it is no Parquet file with a manifest's columns.
-    """
-    columns = [field.name for field in fields(SampleRecord)]
-    try:
-        rows = pq.read_table(io.BytesIO(content), columns=columns).to_pylist()
-        return tuple(
-            SampleRecord(**row | {"class_pixels": tuple(row["class_pixels"])}) for row in rows
-        )
-    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as cause:
-        raise DataError(f"{MANIFEST_FILE} cannot be read ({cause}): preprocess again") from cause
+def _inside(name: str) -> str:
+    """Return a name that a data set gives, once it is sure to lie inside the data set's folder."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or not path.parts:
+        raise DataError(f"the data set names {name!r}, which is outside its folder: do not use it")
+    return name

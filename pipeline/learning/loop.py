@@ -5,19 +5,17 @@ B batch, H height, W width, K classes.
 
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from pipeline.core.config import EpochResult, TrainConfig, TrialSpec
 from pipeline.core.errors import TrialFailed
-from pipeline.core.partition import training_batches
 from pipeline.learning.augment import augment, normalise
-from pipeline.learning.cgnet import CGNet
 from pipeline.learning.checkpoint import (
     Checkpoint,
     Deployment,
@@ -25,12 +23,16 @@ from pipeline.learning.checkpoint import (
     save_checkpoint,
     save_weights,
 )
-from pipeline.learning.context import TrainContext, summed
+from pipeline.learning.context import TrainContext, gathered, summed
 from pipeline.learning.dataset import Dataset, Split
 from pipeline.learning.evaluation import evaluate
+from pipeline.learning.loader import Batch, TrainLoader
 from pipeline.learning.metrics import class_iou, mean_iou
+from pipeline.learning.network import build
+from pipeline.learning.provenance import Provenance
 
 _POLY_POWER = 0.9
+_LOADER_THREADS = {False: 2, True: 8}  # a GPU is fed by more cores than a training on CPU can spare
 
 
 def train(spec: TrialSpec, context: TrainContext) -> Iterator[EpochResult]:
@@ -47,7 +49,7 @@ def train(spec: TrialSpec, context: TrainContext) -> Iterator[EpochResult]:
     torch.set_flush_denormal(True)
     dataset, train_split, val_split = context.dataset(spec)
     torch.manual_seed(spec.seed)
-    model = CGNet(spec.architecture).to(context.device)
+    model = build(spec.architecture).to(context.device)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
     optimizer = torch.optim.Adam(
         model.parameters(),
@@ -62,10 +64,10 @@ def train(spec: TrialSpec, context: TrainContext) -> Iterator[EpochResult]:
             optimizer.load_state_dict(checkpoint.optimizer)
         results = checkpoint.results
         yield from results
-    trainer = _Trainer(spec, context, dataset, model, optimizer)
+    trainer = _Trainer(spec, context, dataset, train_split, model, optimizer)
     for epoch in range(len(results), spec.training.epochs):
         started = time.perf_counter()
-        train_loss = trainer.run_epoch(train_split, epoch)
+        train_loss, data_wait_s = trainer.run_epoch(epoch)
         trained = time.perf_counter()
         confusion_KK = evaluate(model, val_split, dataset, context)
         result = EpochResult(
@@ -76,6 +78,8 @@ def train(spec: TrialSpec, context: TrainContext) -> Iterator[EpochResult]:
             class_iou=tuple(class_iou(confusion_KK).tolist()),
             train_s=trained - started,
             val_s=time.perf_counter() - trained,
+            data_wait_s=data_wait_s,
+            corrupt=gathered((*train_split.corrupt, *val_split.corrupt), context),
         )
         results += (result,)
         if context.rank == 0:
@@ -91,7 +95,8 @@ class _Trainer:
         spec: TrialSpec,
         context: TrainContext,
         dataset: Dataset,
-        model: CGNet,
+        split: Split,
+        model: nn.Module,
         optimizer: torch.optim.Optimizer,
     ) -> None:
         self.spec = spec
@@ -102,43 +107,46 @@ class _Trainer:
         if context.world_size > 1:
             self.module = DistributedDataParallel(model)
         self.class_weights_K = torch.tensor(self.info.class_weights, device=context.device)
-
-    def run_epoch(self, split: Split, epoch: int) -> float:
-        """Return the mean loss of the epoch's steps, the same on every rank."""
-        context, training = self.context, self.spec.training
-        batches = training_batches(
-            len(split),
-            batch_size=training.batch_size,
-            seed=self.spec.seed,
-            epoch=epoch,
+        self.num_steps = len(split) // spec.training.batch_size
+        self.loader = TrainLoader(
+            split,
+            batch_size=spec.training.batch_size,
+            seed=spec.seed,
+            view=partial(
+                augment,
+                scale_range=spec.training.scale_range,
+                fill=self.info.mean,
+                ignore_index=self.info.classes.ignore_index,
+            ),
             rank=context.rank,
             world_size=context.world_size,
+            num_threads=_LOADER_THREADS[context.device.type == "cuda"],
         )
+
+    def run_epoch(self, epoch: int) -> tuple[float, float]:
+        """Return the mean loss of the epoch's steps, the same on every rank, and the seconds lost.
+
+        Lost are those in which this rank had no batch to work on.
+        """
         self.module.train()
-        total = torch.zeros((), device=context.device)
-        for step, indices in enumerate(batches):
-            image_BCHW, label_BHW = self.batch(split, indices, epoch)
-            progress = (epoch + step / len(batches)) / training.epochs
-            total += self.step(image_BCHW, label_BHW, poly_rate(training, progress))
-        mean = float(summed(total, context)) / len(batches)
+        total = torch.zeros((), device=self.context.device)
+        batches = self.loader.epoch(epoch)
+        waited_s = 0.0
+        for step in range(self.num_steps):
+            asked = time.perf_counter()
+            batch = next(batches)
+            waited_s += time.perf_counter() - asked
+            progress = (epoch + step / self.num_steps) / self.spec.training.epochs
+            total += self.step(*self.placed(batch), poly_rate(self.spec.training, progress))
+        mean = float(summed(total, self.context)) / self.num_steps
         if not np.isfinite(mean):
             raise TrialFailed(f"the loss is {mean} in epoch {epoch + 1}: lower the learning rate")
-        return mean
+        return mean, waited_s
 
-    def batch(self, split: Split, indices: NDArray[np.int64], epoch: int) -> tuple[Tensor, Tensor]:
-        """Return augmented float pictures (B, 3, H, W) and labels (B, H, W) on the device."""
-        views = []
-        for index in indices:
-            image, label = split[int(index)]
-            draw = np.random.default_rng((self.spec.seed, epoch, int(index)))
-            picture = normalise(image, self.info.mean, self.info.std)
-            ignore = self.info.classes.ignore_index
-            views.append(augment(picture, label, self.spec.training, ignore, draw))
-        images, labels = zip(*views, strict=True)
-        return (
-            torch.stack(images).to(self.context.device, memory_format=torch.channels_last),
-            torch.stack(labels).to(self.context.device),
-        )
+    def placed(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return normalised pictures (B, 3, H, W) and labels (B, H, W) on the device."""
+        image, label = (part.to(self.context.device, non_blocking=True) for part in batch)
+        return normalise(image, self.info.mean, self.info.std), label
 
     def step(self, image_BCHW: Tensor, label_BHW: Tensor, learning_rate: float) -> Tensor:
         """Take one optimizer step; return this rank's part of the global batch's loss.
@@ -180,7 +188,7 @@ def _save(
     spec: TrialSpec,
     context: TrainContext,
     dataset: Dataset,
-    model: CGNet,
+    model: nn.Module,
     optimizer: torch.optim.Optimizer,
     results: tuple[EpochResult, ...],
 ) -> None:
@@ -191,7 +199,8 @@ def _save(
         deployment = Deployment(
             spec.architecture, info.mean, info.std, classes.names, classes.palette
         )
-        save_weights(context.checkpoints, model, deployment)
+        provenance = Provenance.of(spec, info, results[-1])
+        save_weights(context.checkpoints, model, deployment, provenance)
     # A finished training is only ever replayed: it needs no optimizer.
     optimizer_state = {} if done else optimizer.state_dict()
     save_checkpoint(

@@ -18,6 +18,7 @@ from pipeline.learning.checkpoint import WEIGHTS_FILE
 from pipeline.learning.folder import read_bytes
 from pipeline.runtime.storage import open_folder
 from pipeline.runtime.study import TrialRecord
+from pipeline.runtime.tracking import WEIGHTS_TAG
 
 ALIAS = "champion"
 _SERVING_PACKAGES = ("mlflow", "numpy", "pillow", "pyarrow", "safetensors", "torch")
@@ -53,6 +54,7 @@ def register_champion(
         for key, value in _facts(trial, info, digest).items():
             client.set_model_version_tag(name, version, key, value)
     client.set_registered_model_alias(name, ALIAS, version)
+    client.set_tag(run_id, WEIGHTS_TAG, checkpoints)
     return f"models:/{name}@{ALIAS}"
 
 

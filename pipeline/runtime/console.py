@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console, Group
@@ -151,6 +151,14 @@ def _outcome(trial: TrialRecord) -> str:
     if trial.state is State.STOPPED:
         return f"{reached} after epoch {_epoch(trial)}: {trial.judgement}"
     return reached
+
+
+def left_out(corrupt: Sequence[str]) -> str:
+    """Return the warning that samples were skipped, with the first of the reasons."""
+    return (
+        f"warning: {len(corrupt)} samples could not be read and were left out, such as: "
+        f"{corrupt[0]}"
+    )
 
 
 def _epoch(trial: TrialRecord) -> str:

@@ -12,7 +12,7 @@ from pipeline.learning.folder import exists
 from pipeline.runtime import cluster, console, services
 from pipeline.runtime.sharding import shard_dataset
 from pipeline.runtime.storage import dataset_names, is_uri, open_folder, prepare
-from pipeline.sources.registry import SOURCES, open_source
+from pipeline.sources.registry import SOURCES, SourceRequest, open_source
 from pipeline.sources.source import Source
 
 DEFAULT_DATASET = "streets"
@@ -72,7 +72,7 @@ def open_or_make(dataset: str, store: str, state_dir: Path) -> tuple[DataConfig,
         if dataset != DEFAULT_DATASET:
             raise UsageError(_unknown(dataset, store))
         console.say(f"making the default data set {dataset} in {uri}")
-        make_dataset(open_source(dataset, None), uri, None)
+        make_dataset(open_source(SourceRequest(dataset)), uri, None)
     info = open_dataset(folder).info
     return DataConfig(uri, info.fingerprint), info
 

@@ -27,6 +27,7 @@ from pipeline.learning.folder import Folder
 from pipeline.learning.loop import train
 from pipeline.runtime.broker import Assignment, Job, start_broker
 from pipeline.runtime.cluster import has_gpus, num_slots
+from pipeline.runtime.s3_shards import open_shards
 from pipeline.runtime.storage import open_folder
 
 _COLLECTIVE_TIMEOUT_S = 300
@@ -50,8 +51,12 @@ class WorkerContext:
 
 @functools.lru_cache(maxsize=1)
 def _opened(data: DataConfig) -> tuple[Dataset, Split, Split]:
-    dataset = open_dataset(open_folder(data.uri), data)
-    return dataset, dataset.split("train"), dataset.split("val")
+    dataset = open_dataset(open_folder(data.uri), data, open_shards(data.uri))
+    train_split, val_split = (
+        dataset.split(name, data.cache, skip_corrupt=data.on_corrupt == "skip")
+        for name in ("train", "val")
+    )
+    return dataset, train_split, val_split
 
 
 @contextmanager

@@ -128,7 +128,7 @@ def epoch_from_json(fields: Mapping[str, Any]) -> tuple[EpochResult, int, Verdic
     if verdict and verdict["prediction"]:
         verdict = verdict | {"prediction": Prediction(**verdict["prediction"])}
     return (
-        EpochResult(**values | {"class_iou": iou}),
+        EpochResult.from_dict(values | {"class_iou": iou}),
         reached_ms,
         Verdict(**verdict) if verdict else None,
     )

@@ -94,6 +94,7 @@ class EHVISampler(RowSampler):
         self.proposer = Proposer(encode(pool), sizes, limit, floor, max_candidates)
         self._seed = seed
         self._seen = Seen(pool)
+        self._elsewhere = Observations()
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -102,7 +103,8 @@ class EHVISampler(RowSampler):
         trials = study.get_trials(deepcopy=False)
         rows = self._seen.read(trials)
         own = _observations(trials, rows)
-        elsewhere = warm_observations(study, self.pool)
+        if WARM_START in study.user_attrs and not len(self._elsewhere):
+            self._elsewhere = warm_observations(study, self.pool)
         running = [
             row
             for other in trials
@@ -110,10 +112,10 @@ class EHVISampler(RowSampler):
         ]
         draw = np.random.default_rng((self._seed, len(rows)))
         free = self._seen.free
-        if len(own) + len(elsewhere) < _MIN_SEEN:
+        if len(own) + len(self._elsewhere) < _MIN_SEEN:
             return dict(self.pool.labels(_some_size(free, self.proposer.sizes, draw)))
         at = np.array(running, dtype=np.int64)
-        return dict(self.pool.labels(self.proposer.propose(free, own, at, elsewhere, draw)))
+        return dict(self.pool.labels(self.proposer.propose(free, own, at, self._elsewhere, draw)))
 
 
 def _some_size(

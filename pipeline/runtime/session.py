@@ -15,6 +15,7 @@ from pipeline.runtime.champion import register_champion
 from pipeline.runtime.console import SearchConsole, say
 from pipeline.runtime.figures import front_html, front_png
 from pipeline.runtime.groups import training_groups
+from pipeline.runtime.storage import absolute_uri
 from pipeline.runtime.study import Study, TrialRecord, front
 from pipeline.runtime.tracking import StudyTracker, check_mlflow
 from pipeline.runtime.trials import run_trials
@@ -62,7 +63,9 @@ def run_search(plan: SearchPlan, study: Study) -> Outcome:
         if more:
             cluster.connect()
         mlflow_ready.result()
-    tracker = StudyTracker(study, plan.info, _params(plan, study))
+    tracker = StudyTracker(
+        study, plan.info, _params(plan, study), lambda trial: trial_uri(plan, study, trial)
+    )
     if more:
         _train(plan, study, tracker, started)
     trials = study.trials()
@@ -82,7 +85,7 @@ def run_search(plan: SearchPlan, study: Study) -> Outcome:
 
 def trial_uri(plan: SearchPlan, study: Study, trial: TrialRecord) -> str:
     """Return the URI of a trial's own folder."""
-    return f"{plan.studies_uri}/{study.name}/{trial.number:05d}"
+    return absolute_uri(f"{plan.studies_uri}/{study.name}/{trial.number:05d}")
 
 
 def _start_mlflow(state_dir: Path) -> None:

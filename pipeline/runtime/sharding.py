@@ -21,8 +21,8 @@ from pipeline.core.manifest import (
     SampleRecord,
     class_weights,
 )
-from pipeline.learning.dataset import write_records
 from pipeline.learning.folder import exists, read_bytes, write_bytes
+from pipeline.learning.records import write_records
 from pipeline.runtime.shards import Shard, ShardResult, write_shard
 from pipeline.runtime.storage import open_folder
 from pipeline.sources.source import Source
@@ -119,11 +119,13 @@ def describe(
     return DatasetInfo(
         name=name,
         fingerprint=fingerprint,
+        generation=fingerprint,
         classes=source.classes,
         num_samples={split: len(keys) for split, keys in source.keys().items()},
         image_size=sizes.pop(),
         mean=_triple(mean),
         std=_triple(np.maximum(std, 1.0)),  # a channel without spread is left as it is
+        class_pixels=tuple(class_pixels[:-1].tolist()),
         class_weights=class_weights(class_pixels[:-1].tolist()),
     )
 

@@ -6,6 +6,7 @@ that nothing which is pickled, logged or shown can hold a key.
 
 import os
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import boto3
@@ -26,12 +27,17 @@ def open_folder(uri: str) -> Folder:
     Raises:
         UsageError: the URI is neither ``s3://bucket/...`` nor a path.
     """
-    scheme, bucket, path = _split(uri)
+    scheme, bucket, path = split_uri(uri)
     if scheme == "s3":
         return SubTreeFileSystem(f"{bucket}/{path}".rstrip("/"), _s3())
     local = Path(uri).expanduser().resolve()
     local.mkdir(parents=True, exist_ok=True)
     return SubTreeFileSystem(str(local), LocalFileSystem())
+
+
+def absolute_uri(uri: str) -> str:
+    """Return a URI that means the same from every folder."""
+    return uri if uri.startswith("s3://") else str(Path(uri).expanduser().resolve())
 
 
 def prepare(uri: str) -> None:
@@ -41,20 +47,12 @@ def prepare(uri: str) -> None:
         ServiceUnavailable: S3 does not answer, or refuses the keys.
         UsageError: see ``open_folder``.
     """
-    scheme, bucket, _ = _split(uri)
+    scheme, bucket, _ = split_uri(uri)
     if scheme != "s3":
         return
-    endpoint = _endpoint() or "AWS"
+    endpoint = endpoint_name()
     try:
-        client = boto3.client(
-            "s3",
-            config=Config(
-                connect_timeout=5,
-                read_timeout=20,
-                retries={"mode": "standard", "total_max_attempts": 3},
-                s3={"addressing_style": "path"},
-            ),
-        )
+        client = s3_client()
         try:
             client.list_objects_v2(Bucket=bucket, MaxKeys=1)
         except client.exceptions.NoSuchBucket:
@@ -77,6 +75,27 @@ def prepare(uri: str) -> None:
         ) from cause
 
 
+def s3_client(attempts: int = 3, connections: int = 10) -> Any:
+    """Return a boto3 client for the endpoint and keys of the environment; threads may share it."""
+    return boto3.client(
+        "s3",
+        config=Config(
+            connect_timeout=5,
+            read_timeout=20,
+            retries={"mode": "standard", "total_max_attempts": attempts},
+            max_pool_connections=connections,
+            # Samples have a sha256 of their own, which covers the way into memory too.
+            response_checksum_validation="when_required",
+            s3={"addressing_style": "path"},
+        ),
+    )
+
+
+def endpoint_name() -> str:
+    """Return where S3 is, for messages."""
+    return _endpoint() or "AWS"
+
+
 def dataset_names(store: str) -> list[str]:
     """Return the names of the data sets under a store's ``datasets`` folder."""
     folder = open_folder(store)
@@ -94,7 +113,12 @@ def _is_directory(info: object) -> bool:
     return bool(getattr(info, "type", None) == FileType.Directory)
 
 
-def _split(uri: str) -> tuple[str, str, str]:
+def split_uri(uri: str) -> tuple[str, str, str]:
+    """Return the scheme (s3 or empty), bucket and path of a URI.
+
+    Raises:
+        UsageError: the URI is neither ``s3://bucket/...`` nor a path.
+    """
     parts = urlsplit(uri)
     if parts.scheme not in ("", "s3") or (parts.scheme == "s3" and not parts.netloc):
         raise UsageError(f"{uri!r} is no place for data: write s3://bucket/prefix or a folder")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -54,7 +55,7 @@ def read_table(path: Path) -> TrainingTable:
     architectures: dict[str, Architecture] = {}
     curves: dict[tuple[str, int], list[EpochResult]] = {}
     for row in sorted(rows, key=lambda row: (row["seed"], row["epoch"])):
-        architecture = Architecture.from_dict({name: row[name] for name in names})
+        architecture = Architecture.from_dict({n: row[n] for n in names if row[n] is not None})
         architectures[architecture.id] = architecture
         curves.setdefault((architecture.id, row["seed"]), []).append(_epoch(row))
     epochs = max(len(curve) for curve in curves.values())
@@ -86,5 +87,7 @@ def _pool(architectures: list[Architecture], name: str) -> Pool:
         if field.name != "num_classes"
     }
     choices = {key: tuple(sorted(values)) for key, values in varied.items() if len(values) > 1}
-    members = tuple(tuple(getattr(a, key) for key in choices) for a in architectures)
-    return SearchSpace(name, choices, {tuple(choices): members}).pool(architectures[0].num_classes)
+    space = SearchSpace(name, choices or {"num_blocks_2": varied["num_blocks_2"]})
+    whole = space.pool(architectures[0].num_classes)
+    rows = [row for a in architectures if (row := whole.row_of(a)) is not None]
+    return whole.keep(np.isin(np.arange(len(whole)), rows))

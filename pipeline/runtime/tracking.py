@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 _FLUSH_S = 60.0
 _RUN_STATES = {State.COMPLETE: "FINISHED", State.STOPPED: "FINISHED", State.FAILED: "FAILED"}
 _PARENT, _STUDY, _TRIAL = "mlflow.parentRunId", "cgnet.study", "cgnet.trial"
+WEIGHTS_TAG = "cgnet.weights"  # on a run: the folder with its network
 
 
 def check_mlflow() -> str:
@@ -56,8 +57,20 @@ def check_mlflow() -> str:
 class StudyTracker:
     """Keeps one study's runs in MLflow up to date; a listener of its trials."""
 
-    def __init__(self, study: Study, info: DatasetInfo, params: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        study: Study,
+        info: DatasetInfo,
+        params: Mapping[str, Any],
+        weights_uri: Callable[[TrialRecord], str],
+    ) -> None:
         """Open the study's run, or make it.
+
+        Args:
+            study: whose trials are tracked.
+            info: of the data set it trains on.
+            params: of the study's run.
+            weights_uri: of the folder with a complete trial's network.
 
         Raises:
             ServiceUnavailable: MLflow refuses.
@@ -65,6 +78,7 @@ class StudyTracker:
         self._client = MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
         self._study = study
         self._info = info
+        self._weights_uri = weights_uri
         self._queue: queue.Queue[Callable[[], None] | None] = queue.Queue()
         self._failures = 0
         try:
@@ -192,6 +206,8 @@ class StudyTracker:
             "val/mean_iou": result.mean_iou,
             "time/train_s": result.train_s,
             "time/val_s": result.val_s,
+            "time/data_wait_s": result.data_wait_s,
+            "data/corrupt": len(result.corrupt),
         }
         for name, iou in zip(self._info.classes.names, result.class_iou, strict=True):
             if not math.isnan(iou):
@@ -204,6 +220,8 @@ class StudyTracker:
         tags = [RunTag("cgnet.state", trial.state)]
         if trial.judgement:
             tags.append(RunTag("cgnet.stopping", trial.judgement))
+        if trial.state is State.COMPLETE:
+            tags.append(RunTag(WEIGHTS_TAG, self._weights_uri(trial)))
         if trial.failure:
             tags.append(RunTag("cgnet.failure", trial.failure[:5000]))
         self._client.log_batch(run_id, tags=tags)

@@ -40,7 +40,15 @@ class Source(Protocol):
         ...
 
     def fingerprint(self) -> str:
-        """Return a hash that changes whenever a sample would."""
+        """Return a hash that changes whenever a sample would, at the price of a stat a file.
+
+        It is over the files' names, sizes and modification times, the classes and all options
+        that alter a sample, not over contents: it may change where no sample does, as after a
+        copy without times. What a made data set is called by is another, over its contents.
+
+        Raises:
+            DataError: as ``keys``.
+        """
         ...
 
     def read(self, split: str, key: str) -> LabelledImage:

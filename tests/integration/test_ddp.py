@@ -16,9 +16,10 @@ from pipeline.core.config import DataConfig, TrainConfig, TrialSpec
 from pipeline.learning.cgnet import CGNet
 from pipeline.learning.checkpoint import WEIGHTS_FILE, load_weights
 from pipeline.learning.context import LocalContext
-from pipeline.learning.dataset import open_dataset, write_records
+from pipeline.learning.dataset import open_dataset
 from pipeline.learning.folder import write_bytes
 from pipeline.learning.loop import train
+from pipeline.learning.records import write_records
 from pipeline.runtime.sharding import describe, plan_shards
 from pipeline.runtime.shards import write_shard
 from pipeline.runtime.storage import open_folder

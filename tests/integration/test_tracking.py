@@ -12,19 +12,25 @@ from pipeline.core.config import EpochResult
 from pipeline.core.errors import ServiceUnavailable
 from pipeline.core.manifest import ClassTable, DatasetInfo
 from pipeline.core.space import load_space
-from pipeline.runtime.study import Study
-from pipeline.runtime.tracking import StudyTracker, check_mlflow
+from pipeline.runtime.study import Study, TrialRecord
+from pipeline.runtime.tracking import WEIGHTS_TAG, StudyTracker, check_mlflow
 
 INFO = DatasetInfo(
     name="squares",
     fingerprint="f",
+    generation="g",
     classes=ClassTable(("dark", "light"), ((0, 0, 0), (255, 255, 255)), 255),
     num_samples={"train": 8, "val": 4},
     image_size=(32, 48),
     mean=(0.0, 0.0, 0.0),
     std=(1.0, 1.0, 1.0),
+    class_pixels=(1, 1),
     class_weights=(1.0, 1.0),
 )
+
+
+def weights_uri(trial: TrialRecord) -> str:
+    return f"s3://bucket/{trial.number}"
 
 
 @pytest.fixture
@@ -64,7 +70,7 @@ def runs(client: MlflowClient) -> tuple[Run, list[Run]]:
 
 
 def test_every_trial_of_a_study_is_there(client: MlflowClient, study: Study) -> None:
-    tracker = StudyTracker(study, INFO, study.settings)
+    tracker = StudyTracker(study, INFO, study.settings, weights_uri)
     assert tracker.close(finished=False) == 0
     parent, (complete, failed, running) = runs(client)
 
@@ -77,13 +83,15 @@ def test_every_trial_of_a_study_is_there(client: MlflowClient, study: Study) -> 
     assert failed.info.status == "FAILED"
     assert failed.data.tags["cgnet.failure"] == "the loss is nan in epoch 1"
     assert running.info.status == "RUNNING"
+    assert complete.data.tags[WEIGHTS_TAG] == "s3://bucket/0"
+    assert not {WEIGHTS_TAG} & {*failed.data.tags, *running.data.tags}, "they have no network"
     assert [p.step for p in client.get_metric_history(complete.info.run_id, "train/loss")] == [1, 2]
 
 
 def test_a_second_driver_adds_no_run_and_no_metric(client: MlflowClient, study: Study) -> None:
-    StudyTracker(study, INFO, study.settings).close(finished=False)
+    StudyTracker(study, INFO, study.settings, weights_uri).close(finished=False)
     before = runs(client)
-    again = StudyTracker(study, INFO, study.settings)
+    again = StudyTracker(study, INFO, study.settings, weights_uri)
     again.reached(study.trial(2))
     assert again.close(finished=True) == 0
     parent, children = runs(client)
@@ -96,7 +104,7 @@ def test_a_second_driver_adds_no_run_and_no_metric(client: MlflowClient, study: 
 
 
 def test_files_are_attached_to_the_study(client: MlflowClient, study: Study) -> None:
-    tracker = StudyTracker(study, INFO, study.settings)
+    tracker = StudyTracker(study, INFO, study.settings, weights_uri)
     tracker.log_files({"front.json": "{}", "front.png": b"\x89PNG"})
     tracker.close(finished=True)
 
@@ -105,7 +113,7 @@ def test_files_are_attached_to_the_study(client: MlflowClient, study: Study) -> 
 
 
 def test_messages_that_mlflow_refuses_are_counted(client: MlflowClient, study: Study) -> None:
-    tracker = StudyTracker(study, INFO, study.settings)
+    tracker = StudyTracker(study, INFO, study.settings, weights_uri)
     client.delete_run(runs(client)[0].info.run_id)
     tracker.log_files({"front.json": "{}"})
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-COMMANDS = ("preprocess", "search", "services", "train")
-HEAVY = ("torch", "ray", "mlflow", "optuna", "pyarrow", "boto3")
+COMMANDS = ("evaluate", "export", "predict", "preprocess", "search", "services", "train")
+HEAVY = ("torch", "ray", "mlflow", "optuna", "pyarrow", "boto3", "onnx", "onnxruntime")
 
 
 def run(*words: str, **options: str) -> "subprocess.CompletedProcess[str]":
@@ -36,7 +36,7 @@ def test_help_imports_nothing_heavy(command: str) -> None:
     [
         (("--budget", "abc"), "'abc' is not a count: write digits with an optional k, M or G"),
         (("--budget", "0.1M"), "at most 100,000 parameters: the smallest has"),
-        (("--budget", "0.5M", "--space", "none"), "no search space 'none': there are cgnet,"),
+        (("--budget", "0.5M", "--space", "none"), "no search space 'none': there are ablation,"),
         (("--budget", "0.5M", "--trials", "0"), "--trials must be at least 1, got 0"),
         (("--budget", "0.5M", "--patience", "0"), "--patience must be at least 1, got 0"),
         (("--budget", "0.5M", "--time", "soon"), "'soon' is not a duration"),
@@ -58,9 +58,28 @@ def test_a_wrong_word_of_search_is_one_line_and_code_2(
 
 
 @pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--peer", "unet"), "there is no peer 'unet': use one of deeplabv3, enet, espnet, fcn"),
+        (("--peer", "enet", "--num-blocks-3", "9"), "--num-blocks-3 is of CGNet: leave it out"),
+        (("--peer", "enet", "--pointwise"), "--pointwise is of CGNet: leave it out with --peer"),
+        (("--widths", "32", "63", "128"), "widths must be three counts, the last two even"),
+    ],
+)
+def test_a_wrong_word_of_train_is_one_line_and_code_2(
+    words: tuple[str, ...], said: str, tmp_path: Path
+) -> None:
+    done = run("-m", "pipeline.train", *words, "--state-dir", str(tmp_path / "state"))
+
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert said in done.stderr
+    assert not (tmp_path / "state").exists(), "nothing has been started or written"
+
+
+@pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (("--dataset", "none"), 2, "there is no data set 'none': use one of camvid, streets"),
+        (("--dataset", "none"), 2, "there is no data set 'none': use one of camvid, cityscapes,"),
         (("--dataset", "camvid"), 2, "camvid needs --source DIR"),
         (("--image-size", "12"), 2, "'12' is not a picture size"),
         (("--output", "ftp://x/y"), 2, "is no place for data"),

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from pipeline.core.architecture import Architecture
 from pipeline.core.config import DataConfig, EpochResult, TrainConfig, TrialSpec
 from pipeline.core.errors import UsageError
+from pipeline.core.peer import PEER_LABELS, Peer
 
 SPEC = TrialSpec(
     Architecture(num_classes=11), DataConfig("s3://data/tiny", "abc"), TrainConfig(), 0
@@ -17,10 +18,15 @@ SPEC = TrialSpec(
 POSITIVE = st.floats(min_value=1e-6, max_value=10.0)
 SPECS = st.builds(
     TrialSpec,
-    architecture=st.builds(
-        Architecture,
-        num_blocks_3=st.integers(1, 30),
-        dilations_3=st.lists(st.integers(1, 8), min_size=1, max_size=3).map(tuple),
+    architecture=st.one_of(
+        st.builds(
+            Architecture,
+            num_blocks_3=st.integers(1, 30),
+            dilations_3=st.lists(st.integers(1, 8), min_size=1, max_size=3).map(tuple),
+            residual=st.sampled_from(["global", "local"]),
+            input_injection=st.booleans(),
+        ),
+        st.builds(Peer, st.sampled_from(sorted(PEER_LABELS)), st.integers(1, 30)),
     ),
     data=st.builds(DataConfig, uri=st.text(), fingerprint=st.text()),
     training=st.builds(
@@ -48,6 +54,11 @@ def test_json_gives_the_spec_back(spec: TrialSpec) -> None:
     assert TrialSpec.from_json(spec.to_json()) == spec
 
 
+def test_the_id_of_a_spec_never_changes() -> None:
+    """Checkpoints on disk carry it."""
+    assert SPEC.id == "c6dbc96c40"
+
+
 @given(SPECS)
 def test_the_json_is_one_line(spec: TrialSpec) -> None:
     assert spec.to_json().splitlines() == [spec.to_json()]
@@ -63,6 +74,8 @@ def test_a_spec_that_went_through_json_keeps_its_id(spec: TrialSpec) -> None:
     [
         replace(SPEC, seed=1),
         replace(SPEC, architecture=Architecture(num_classes=11, num_blocks_3=20)),
+        replace(SPEC, architecture=Architecture(num_classes=11, activation="relu")),
+        replace(SPEC, architecture=Peer("enet", num_classes=11)),
         replace(SPEC, data=DataConfig("s3://data/tiny", "abd")),
         replace(SPEC, training=TrainConfig(epochs=11)),
         replace(SPEC, training=TrainConfig(batch_size=4)),

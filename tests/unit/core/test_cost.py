@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from pipeline.core.architecture import Architecture
+from pipeline.core.architecture import SWITCHES, Architecture
 from pipeline.core.cost import count_macs, count_parameters
+from pipeline.core.space import load_space, space_names
 from pipeline.learning.cgnet import CGNet
 
 # The authors' code, instantiated and counted: (M, N), with 19 classes, with 11.
@@ -30,6 +31,9 @@ PUBLISHED_MACS = {
 }
 
 
+POOLS = {name: load_space(name).pool(11) for name in space_names()}
+
+
 @st.composite
 def architectures(draw: st.DrawFn) -> Architecture:
     widths = (draw(st.integers(2, 40)), *(2 * draw(st.integers(1, 40)) for _ in range(2)))
@@ -43,12 +47,17 @@ def architectures(draw: st.DrawFn) -> Architecture:
         dilations_3=draw(dilations),
         reduction_2=draw(st.integers(1, widths[1])),
         reduction_3=draw(st.integers(1, widths[2])),
+        **{name: draw(st.sampled_from(values)) for name, values in SWITCHES.items()},
     )
 
 
 def build(architecture: Architecture) -> CGNet:
     with torch.device("meta"):
         return CGNet(architecture)
+
+
+def built_size(architecture: Architecture) -> int:
+    return sum(parameter.numel() for parameter in build(architecture).parameters())
 
 
 def macs_by_hooks(model: CGNet, height: int, width: int) -> int:
@@ -75,12 +84,20 @@ def test_parameters_are_the_published_counts(m: int, n: int, with_19: int, with_
     assert counts == [with_19, with_11]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=60)
 @given(architectures())
 def test_parameters_are_those_of_the_built_network(architecture: Architecture) -> None:
-    built = sum(parameter.numel() for parameter in build(architecture).parameters())
+    assert count_parameters(architecture) == built_size(architecture)
 
-    assert count_parameters(architecture) == built
+
+@pytest.mark.parametrize("name", space_names())
+@settings(deadline=None, max_examples=6)
+@given(data=st.data())
+def test_a_space_knows_the_sizes_of_its_networks_as_built(name: str, data: st.DataObject) -> None:
+    pool = POOLS[name]
+    row = data.draw(st.integers(0, len(pool) - 1))
+
+    assert pool.num_params[row] == built_size(pool.architecture(row))
 
 
 @pytest.mark.parametrize(("blocks", "published"), PUBLISHED_MACS.items())

@@ -35,11 +35,13 @@ CAMVID_WEIGHTS = (
 INFO = DatasetInfo(
     name="tiny",
     fingerprint="0123456789",
+    generation="9876543210",
     classes=ClassTable(("sky", "road"), ((0, 0, 255), (128, 64, 128)), ignore_index=255),
     num_samples={"train": 3, "val": 1},
     image_size=(12, 16),
     mean=(1.5, 2.5, 3.5),
     std=(10.0, 20.0, 30.0),
+    class_pixels=(100, 20),
     class_weights=(1.25, 4.5),
 )
 
@@ -111,8 +113,8 @@ def test_the_json_is_a_text_file() -> None:
 
 
 def test_another_schema_version_is_refused_with_what_to_do() -> None:
-    with pytest.raises(DataError, match=r"schema version 2, .* reads 1: run preprocess again"):
-        DatasetInfo.from_json(changed(schema_version=2))
+    with pytest.raises(DataError, match=r"schema version 1, .* reads 2: run preprocess again"):
+        DatasetInfo.from_json(changed(schema_version=1))
 
 
 @pytest.mark.parametrize(
@@ -125,7 +127,7 @@ def test_another_schema_version_is_refused_with_what_to_do() -> None:
         "[]",
         "3",
         "{}",
-        '{"schema_version": 1}',
+        '{"schema_version": 2}',
         INFO.to_json()[:-20],
         without("classes"),
         without("mean"),

@@ -1,16 +1,18 @@
 """Search spaces: complete, without repetition, and cut to a budget exactly."""
 
+import itertools
 import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.core.architecture import Architecture
+from pipeline.core.architecture import SWITCHES, Architecture
 from pipeline.core.cost import count_parameters
 from pipeline.core.errors import UsageError
 from pipeline.core.space import Pool, SearchSpace, load_space, space_names
@@ -97,7 +99,7 @@ def test_a_pool_is_sorted_by_size(cgnet: Pool) -> None:
     assert (np.diff(cgnet.num_params) >= 0).all()
 
 
-@pytest.mark.parametrize("name", ["smoke", "cgnet", "cgnet_wide", "paper_grid"])
+@pytest.mark.parametrize("name", ["ablation", "smoke", "cgnet", "cgnet_wide", "paper_grid"])
 def test_the_sizes_of_a_pool_are_those_of_its_networks(name: str) -> None:
     pool = load_space(name).pool(11)
     rows = range(len(pool)) if len(pool) < 100 else sample(pool, 200)
@@ -106,7 +108,7 @@ def test_the_sizes_of_a_pool_are_those_of_its_networks(name: str) -> None:
     assert pool.num_params[list(rows)].tolist() == expected
 
 
-@pytest.mark.parametrize("name", ["smoke", "cgnet", "paper_grid"])
+@pytest.mark.parametrize("name", ["ablation", "smoke", "cgnet", "paper_grid"])
 def test_the_labels_of_a_row_find_the_row(name: str) -> None:
     pool = load_space(name).pool(11)
     rows = range(len(pool)) if len(pool) < 100 else sample(pool, 200)
@@ -178,6 +180,132 @@ def test_a_pattern_is_held_to_the_default_depth_when_depth_is_no_choice() -> Non
     assert {pool.labels(row)["dilations_2"] for row in range(len(pool))} == {"2", "1-2-4"}
 
 
+@pytest.fixture(scope="module")
+def switched() -> SearchSpace:
+    """Every switch as a choice of its own, beside fields whose values some of them hide."""
+    choices = {"num_blocks_3": (1, 2), "dilations_3": ((1,), (4,)), "reduction_3": (8, 16)}
+    return SearchSpace("s", {**choices, **SWITCHES})
+
+
+def test_a_space_of_all_switches_holds_each_network_once(switched: SearchSpace) -> None:
+    """2 depths, 3 residuals, 8 of injection, activation and pointwise; then global context with
+    2 reductions or without; then stage 2 seeing context with 2 patterns, or only the last block
+    with 4 or none."""
+    pool = switched.pool(11)
+    ids = {pool.architecture(row).id for row in range(len(pool))}
+
+    assert len(pool) == len(ids) == 2 * 3 * 8 * 3 * (2 + 1 + 1)
+
+
+def test_a_space_of_all_switches_knows_its_sizes(switched: SearchSpace) -> None:
+    pool = switched.pool(11)
+
+    sizes = [count_parameters(pool.architecture(row)) for row in range(len(pool))]
+    assert pool.num_params.tolist() == sizes == sorted(sizes)
+
+
+# Values that switches hide, or that repeat each other once a switch is turned.
+OVERLAPPING: dict[str, tuple[Any, ...]] = {
+    "num_blocks_2": (1, 2),
+    "num_blocks_3": (1, 3),
+    "dilations_2": ((1,), (2,)),
+    "dilations_3": ((4,), (1,), (1, 2, 4)),
+    "reduction_2": (8, 7, 4),
+    "reduction_3": (16, 8),
+    "widths": ((8, 16, 32), (32, 64, 128)),
+    **SWITCHES,
+}
+
+
+@given(st.sets(st.sampled_from(sorted(OVERLAPPING)), min_size=2, max_size=4))
+@settings(max_examples=25)
+def test_a_space_with_switches_holds_the_networks_of_its_product_once(names: set[str]) -> None:
+    space = SearchSpace("s", {n: OVERLAPPING[n] for n in sorted({*names, "surround", "residual"})})
+    product = [
+        Architecture(num_classes=3, **dict(zip(space.choices, values, strict=True)))
+        for values in itertools.product(*space.choices.values())
+    ]
+    pool = space.pool(3)
+
+    ids = [pool.architecture(row).id for row in range(len(pool))]
+    fitting = [
+        a
+        for a in product
+        if len(a.dilations_2) <= a.num_blocks_2 and len(a.dilations_3) <= a.num_blocks_3
+    ]
+    assert sorted(ids) == sorted({a.id for a in fitting})
+
+
+def test_variants_that_switches_make_equal_are_held_once() -> None:
+    variants = {"off": {"surround": "none"}, "ones": {"dilations_2": (1,), "dilations_3": (1,)}}
+    pool = SearchSpace("s", {"context": variants, "num_blocks_3": (2, 3)}).pool(3)
+
+    assert [pool.labels(row)["context"] for row in range(len(pool))] == ["off", "off"]
+
+
+def test_the_settings_of_a_switch_have_labels_for_people(switched: SearchSpace) -> None:
+    assert switched.labels("global_context") == ("on", "off")
+    assert switched.labels("residual") == ("global", "local", "none")
+
+
+def test_the_ablation_turns_one_switch_at_a_time_at_two_depths() -> None:
+    pool = load_space("ablation").pool(11)
+    turned = [
+        {"num_blocks_3": a.num_blocks_3}
+        | {name: getattr(a, name) for name in SWITCHES if getattr(a, name) != SWITCHES[name][0]}
+        for a in map(pool.architecture, range(len(pool)))
+    ]
+
+    one = [{}, *({name: value} for name, values in SWITCHES.items() for value in values[1:])]
+    expected = [{"num_blocks_3": n} | switch for n in (15, 21) for switch in one]
+    assert sorted(map(str, turned)) == sorted(map(str, expected))
+
+
+@pytest.mark.parametrize("name", ["ablation", "cgnet", "cgnet_wide"])
+def test_the_papers_network_is_found_in_the_spaces_that_hold_it(name: str) -> None:
+    pool = load_space(name).pool(11)
+    row = pool.row_of(Architecture(num_classes=11))
+
+    assert row is not None
+    assert pool.architecture(row) == Architecture(num_classes=11)
+
+
+def test_a_network_that_a_space_does_not_hold_is_not_found(smoke: Pool, cgnet: Pool) -> None:
+    assert smoke.row_of(Architecture(num_classes=3)) is None
+    assert cgnet.row_of(Architecture(num_classes=11, activation="relu")) is None
+
+
+def test_a_network_is_found_under_another_name_of_it(cgnet: Pool) -> None:
+    row = cgnet.row_of(Architecture(num_classes=11, dilations_3=(4, 4)))
+
+    assert row is not None
+    assert cgnet.labels(row)["dilations_3"] == "4"
+
+
+def test_variants_set_fields_together() -> None:
+    variants = {"thin": {"widths": (8, 16, 32), "reduction_3": 8}, "paper": {}}
+    space = SearchSpace("s", {"size": variants, "num_blocks_3": (2, 3)})
+    pool = space.pool(5)
+
+    thin = Architecture(num_classes=5, num_blocks_3=3, widths=(8, 16, 32), reduction_3=8)
+    assert space.architecture({"size": "thin", "num_blocks_3": 3}, 5) == thin
+    assert pool.row({"size": "thin", "num_blocks_3": 3}) == pool.row_of(thin)
+    assert pool.num_params[pool.row_of(thin)] == count_parameters(thin)
+
+
+@pytest.mark.parametrize(
+    ("choices", "said"),
+    [
+        ({"size": {"deep": {"depth": 3}}}, "depth is none of"),
+        ({"size": {}}, "size must list"),
+        ({"size": {"one": {"num_blocks_3": 1}}, "num_blocks_3": (1, 2)}, "two choices set num_bl"),
+    ],
+)
+def test_variants_that_make_no_sense_are_refused(choices: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        SearchSpace("s", choices)
+
+
 def test_labels_name_an_architecture() -> None:
     labels = {"num_blocks_2": 2, "num_blocks_3": 3, "dilations_3": "4", "widths": "8-16-32"}
 
@@ -217,10 +345,10 @@ def test_a_choice_without_or_with_repeated_values_is_refused(values: tuple[int, 
 
 
 def test_the_spaces_of_the_package_are_listed() -> None:
-    assert set(space_names()) == {"cgnet", "cgnet_wide", "paper_grid", "smoke"}
+    assert set(space_names()) == {"ablation", "cgnet", "cgnet_wide", "paper_grid", "smoke"}
 
 
-@pytest.mark.parametrize("name", ["smoke", "cgnet", "cgnet_wide", "paper_grid"])
+@pytest.mark.parametrize("name", ["ablation", "smoke", "cgnet", "cgnet_wide", "paper_grid"])
 def test_a_space_is_declared_under_its_own_name(name: str) -> None:
     assert load_space(name).name == name
 
@@ -231,11 +359,6 @@ def test_the_papers_grid_is_its_seven_networks() -> None:
 
     assert depths == {(3, 9), (3, 12), (6, 12), (3, 15), (6, 15), (3, 18), (3, 21)}
     assert len(pool) == 7
-
-
-def test_a_combination_of_values_that_are_no_choices_is_refused() -> None:
-    with pytest.raises(UsageError, match="is not among the choices"):
-        SearchSpace("s", {"num_blocks_2": (1, 2)}, {("num_blocks_2",): ((3,),)})
 
 
 def test_a_file_of_the_users_is_a_space(tmp_path: Path) -> None:

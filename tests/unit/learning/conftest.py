@@ -22,8 +22,9 @@ from pipeline.core.manifest import (
     SampleRecord,
     class_weights,
 )
-from pipeline.learning.dataset import Dataset, open_dataset, write_records
+from pipeline.learning.dataset import Dataset, open_dataset
 from pipeline.learning.folder import Folder
+from pipeline.learning.records import write_records
 
 SIZE = (32, 32)
 IGNORE = 255
@@ -147,11 +148,13 @@ def write_dataset() -> Callable[..., WrittenDataset]:
         info = DatasetInfo(
             name="patchwork",
             fingerprint=FINGERPRINT,
+            generation=FINGERPRINT,
             classes=CLASSES,
             num_samples={"train": train, "val": val},
             image_size=SIZE,
             mean=(93.0, 94.0, 95.0),
             std=(77.0, 78.0, 79.0),
+            class_pixels=tuple(pixels[:-1].tolist()),
             class_weights=class_weights(pixels[:-1].tolist()),
         )
         (root / FINGERPRINT / MANIFEST_FILE).write_bytes(write_records(records))

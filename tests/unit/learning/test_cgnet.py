@@ -1,6 +1,7 @@
 """The network against what is published of it, and the sizes it takes."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import torch
@@ -143,3 +144,91 @@ def test_a_residual_block_adds_to_its_input(stage: str) -> None:
     x = torch.randn(2, block.entry.conv.in_channels, 8, 8)
 
     torch.testing.assert_close(block(x), x)
+
+
+SWITCHED = [
+    {"surround": "last"},
+    {"surround": "none"},
+    {"global_context": False},
+    {"input_injection": False},
+    {"activation": "relu"},
+    {"residual": "local"},
+    {"residual": "none"},
+    {"pointwise": True},
+]
+
+
+@pytest.mark.parametrize("switch", SWITCHED, ids=str)
+def test_a_switched_network_labels_any_picture_and_learns_everywhere(
+    switch: dict[str, str | bool],
+) -> None:
+    model = seeded(replace(TINY, **switch))
+    logits = model(torch.randn(2, 3, 33, 47))
+    logits.square().sum().backward()
+
+    assert logits.shape == (2, 3, 33, 47)
+    assert [name for name, p in model.named_parameters() if p.grad is None] == []
+
+
+@pytest.mark.parametrize(
+    ("surround", "dilations"), [("last", [1, 1, 1, 1, 4]), ("none", [1, 1, 1, 1, 1])]
+)
+def test_surrounding_context_is_seen_where_the_switch_says(
+    surround: str, dilations: list[int]
+) -> None:
+    model = seeded(replace(TINY, surround=surround))
+
+    found = [m.dilation[0] for n, m in model.named_modules() if n.endswith("context.surround")]
+    assert found == dilations
+
+
+@pytest.mark.parametrize(
+    ("switch", "kind", "count"),
+    [
+        ({}, nn.Linear, 10),
+        ({"global_context": False}, nn.Linear, 0),
+        ({}, nn.PReLU, 16),
+        ({"activation": "relu"}, nn.PReLU, 0),
+        ({"activation": "relu"}, nn.ReLU, 16),
+        ({}, nn.Conv2d, 21),
+        ({"pointwise": True}, nn.Conv2d, 31),
+    ],
+)
+def test_a_switch_takes_out_or_puts_in_its_layers(
+    switch: dict[str, str | bool], kind: type[nn.Module], count: int
+) -> None:
+    """Five blocks, two of them downsampling: two linear layers and two channel-wise ones each."""
+    model = seeded(replace(TINY, **switch))
+
+    assert sum(isinstance(module, kind) for module in model.modules()) == count
+
+
+@pytest.mark.parametrize("injected", [True, False])
+def test_the_picture_passes_the_stem_only_when_it_is_injected(injected: bool) -> None:
+    model = seeded(replace(TINY, input_injection=injected)).eval()
+    nn.init.zeros_(model.stem[0].conv.weight)
+    one, other = model(torch.randn(2, 3, 32, 32))
+
+    assert torch.equal(one, other) is not injected
+
+
+@pytest.mark.parametrize("residual", ["global", "local", "none"])
+def test_the_input_of_a_block_is_added_where_the_switch_says(residual: str) -> None:
+    block = seeded(replace(TINY, residual=residual)).stage_3.blocks[0]
+    nn.init.zeros_(block.context.joint.norm.weight)
+    x = torch.randn(2, 32, 8, 8)
+
+    expected = {"global": x, "local": block.gate(x), "none": torch.zeros_like(x)}
+    torch.testing.assert_close(block(x), expected[residual])
+
+
+@pytest.mark.parametrize("name", ["local", "surround"])
+def test_a_pointwise_convolution_mixes_the_channels_of_each_extractor(name: str) -> None:
+    context = seeded(replace(TINY, pointwise=True)).stage_3.blocks[0].context
+    mix = getattr(context, f"mix_{name}")
+    nn.init.zeros_(mix.weight)
+    out = context(torch.randn(2, 16, 8, 8)).abs().sum(dim=(0, 2, 3))
+
+    silent = out[:16] if name == "local" else out[16:]
+    assert not silent.any()
+    assert out.any()

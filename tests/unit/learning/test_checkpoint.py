@@ -13,6 +13,7 @@ import torch
 from pipeline.core.architecture import Architecture
 from pipeline.core.config import DataConfig, EpochResult, TrainConfig, TrialSpec
 from pipeline.core.errors import DataError
+from pipeline.core.peer import Network, Peer
 from pipeline.learning.cgnet import CGNet
 from pipeline.learning.checkpoint import (
     CHECKPOINT_FILE,
@@ -25,6 +26,7 @@ from pipeline.learning.checkpoint import (
     save_weights,
 )
 from pipeline.learning.folder import Folder
+from pipeline.learning.network import build
 
 ARCHITECTURE = Architecture(num_classes=3, num_blocks_2=2, num_blocks_3=2, widths=(8, 16, 32))
 SPEC = TrialSpec(ARCHITECTURE, DataConfig("file:///data", "abc"), TrainConfig(epochs=3), seed=5)
@@ -180,6 +182,30 @@ def test_weights_give_the_logits_of_the_network_they_were_saved_from(weights: by
     loaded, _ = load_weights(weights)
     with torch.inference_mode():
         assert torch.equal(loaded(image), model.eval()(image))
+
+
+@pytest.mark.parametrize(
+    "network",
+    [replace(ARCHITECTURE, surround="last", residual="local", pointwise=True), Peer("enet", 3)],
+    ids=["switched", "peer"],
+)
+def test_weights_of_other_networks_read_back(
+    folder: Folder, tmp_path: Path, network: Network
+) -> None:
+    torch.manual_seed(0)
+    model = build(network).eval()
+    save_weights(folder, model, replace(DEPLOYMENT, architecture=network))
+    image = torch.randn(1, 3, 16, 16)
+
+    loaded, deployment = load_weights((tmp_path / WEIGHTS_FILE).read_bytes())
+    assert deployment.architecture == network
+    with torch.inference_mode():
+        assert torch.equal(loaded(image), model(image))
+
+
+def test_weights_of_an_unknown_peer_are_refused(weights: bytes) -> None:
+    with pytest.raises(DataError, match="there is no peer 'unet'"):
+        load_weights(with_deployment(weights, architecture={"peer": "unet", "num_classes": 3}))
 
 
 def test_weights_carry_what_is_needed_to_use_them(weights: bytes) -> None:

@@ -18,7 +18,8 @@ from PIL import Image
 from pipeline.core.config import DataConfig
 from pipeline.core.errors import DataError
 from pipeline.core.manifest import DATASET_FILE, MANIFEST_FILE, SampleRecord
-from pipeline.learning.dataset import Split, open_dataset, read_records, write_records
+from pipeline.learning.dataset import Split, open_dataset
+from pipeline.learning.records import read_records, write_records
 
 Written = Any  # the value that the write_dataset fixture gives
 KEEP, LAZY = 1 << 30, 0
@@ -256,7 +257,7 @@ def parquet(columns: dict[str, list[Any]]) -> bytes:
     ],
 )
 def test_a_manifest_of_something_else_is_refused(written: Written, content: bytes) -> None:
-    (written.root / written.info.fingerprint / MANIFEST_FILE).write_bytes(content)
+    (written.root / written.info.generation / MANIFEST_FILE).write_bytes(content)
 
     with pytest.raises(DataError, match="cannot be read"):
         open_dataset(written.folder)

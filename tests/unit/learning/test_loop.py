@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from pipeline.core.architecture import Architecture
 from pipeline.core.config import DataConfig, EpochResult, TrainConfig, TrialSpec
 from pipeline.core.errors import DataError, TrialFailed, UsageError
+from pipeline.core.peer import Peer
 from pipeline.learning.checkpoint import (
     CHECKPOINT_FILE,
     WEIGHTS_FILE,
@@ -128,6 +129,19 @@ def test_a_training_stopped_at_every_epoch_ends_in_the_same_weights(
         stop_after(epochs, SPEC, context_at(tmp_path))
 
     assert (tmp_path / WEIGHTS_FILE).read_bytes() == whole.weights
+
+
+def test_a_stopped_training_of_a_peer_goes_on_to_the_bit(
+    tmp_path: Path, context_at: MakeContext
+) -> None:
+    training = replace(SPEC.training, epochs=2)
+    spec = replace(SPEC, architecture=Peer("enet", num_classes=3), training=training)
+    unbroken = list(train(spec, context_at(tmp_path / "unbroken")))
+    stop_after(1, spec, context_at(tmp_path / "stopped"))
+
+    assert curve(list(train(spec, context_at(tmp_path / "stopped")))) == curve(unbroken)
+    one, other = (tmp_path / name / WEIGHTS_FILE for name in ("unbroken", "stopped"))
+    assert one.read_bytes() == other.read_bytes()
 
 
 def test_results_from_before_a_stop_are_yielded_again_unchanged(

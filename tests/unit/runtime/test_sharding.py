@@ -12,8 +12,9 @@ from PIL import Image
 
 from pipeline.core.errors import DataError
 from pipeline.core.manifest import ClassTable, DatasetInfo
-from pipeline.learning.dataset import open_dataset, write_records
+from pipeline.learning.dataset import open_dataset
 from pipeline.learning.folder import write_bytes
+from pipeline.learning.records import write_records
 from pipeline.runtime.sharding import SAMPLES_PER_SHARD, describe, plan_shards
 from pipeline.runtime.shards import write_shard
 from pipeline.runtime.storage import open_folder

@@ -84,6 +84,16 @@ def test_a_used_up_space_ends_the_search() -> None:
     assert study.propose() is None
 
 
+def test_the_ablation_is_searched_from_the_papers_network_to_its_end() -> None:
+    study = Study(in_memory(), "s", pool("ablation", 750_000), SETTINGS | {"space": "ablation"}, 0)
+    trials = [study.propose() for _ in range(18)]
+
+    ids = [trial.architecture.id for trial in trials if trial]
+    assert ids[0] == Architecture(num_classes=11).id
+    assert len(set(ids)) == 18
+    assert study.propose() is None
+
+
 def test_a_study_starts_with_the_papers_network_and_the_smallest() -> None:
     everything = pool()
     first, second, *others = start_rows(everything, NUM_START, seed=3)

@@ -1,0 +1,86 @@
+"""From a sample's bytes to pixels, trusting neither the bytes nor the manifest.
+
+A member is checked against its sha256 and decoded as a picture of a few formats: nothing in a shard
+can make the reader run code, write files, or fill the memory. H height, W width, C channels.
+"""
+
+import hashlib
+import io
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from pipeline.core.errors import CorruptSample
+from pipeline.core.manifest import SampleRecord
+
+MAX_PIXELS = 64_000_000
+MAX_MEMBER_BYTES = 64 << 20
+IMAGE_FORMATS = ("PNG", "JPEG", "WEBP")
+LABEL_FORMATS = ("PNG",)
+_LABEL_MODES = ("L", "P")  # of a palette picture the indices count, not the colours
+
+
+class Sample(NamedTuple):
+    """A picture, uint8 (H, W, 3) RGB, and its label, uint8 (H, W) of class ids; read-only."""
+
+    image_HWC: NDArray[np.uint8]
+    label_HW: NDArray[np.uint8]
+
+
+def decode(record: SampleRecord, image: bytes | memoryview, label: bytes | memoryview) -> Sample:
+    """Return the sample whose members these bytes are.
+
+    Raises:
+        CorruptSample: the bytes are not what the manifest says; names shard and sample.
+    """
+    digest = hashlib.sha256(image)
+    digest.update(label)
+    if digest.hexdigest() != record.sha256:
+        raise corrupt(record, "is damaged: its sha256 differs from the manifest's")
+    return Sample(
+        _pixels(record, image, IMAGE_FORMATS, None),
+        _pixels(record, label, LABEL_FORMATS, _LABEL_MODES),
+    )
+
+
+def check_limits(record: SampleRecord) -> None:
+    """Refuse a sample that no camera took before any byte of it is read.
+
+    Raises:
+        CorruptSample: a member or the picture is larger than what is decoded.
+    """
+    if max(record.image_bytes, record.label_bytes) > MAX_MEMBER_BYTES:
+        raise corrupt(record, f"has a member of more than {MAX_MEMBER_BYTES >> 20} MiB")
+    if record.height * record.width > MAX_PIXELS:
+        raise corrupt(record, f"has more than {MAX_PIXELS // 10**6} megapixels")
+
+
+def corrupt(record: SampleRecord, what: str) -> CorruptSample:
+    """Return the error that says what is wrong with a sample."""
+    return CorruptSample(f"sample {record.key} in {record.shard} {what}: preprocess again")
+
+
+def _pixels(
+    record: SampleRecord,
+    content: bytes | memoryview,
+    formats: tuple[str, ...],
+    modes: tuple[str, ...] | None,
+) -> NDArray[np.uint8]:
+    """Decode a picture; into RGB unless it must be of one of ``modes``."""
+    try:
+        with Image.open(io.BytesIO(content), formats=formats) as picture:
+            if (picture.height, picture.width) != (record.height, record.width):
+                raise corrupt(
+                    record,
+                    f"is {picture.height}x{picture.width}, its manifest says "
+                    f"{record.height}x{record.width}",
+                )
+            if modes is None:
+                return np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"))
+            if picture.mode not in modes:
+                raise corrupt(record, f"has a label of mode {picture.mode}, wanted 8-bit ids")
+            return np.asarray(picture)
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as cause:
+        raise corrupt(record, f"is no {' or '.join(formats)} ({cause})") from cause

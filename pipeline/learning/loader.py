@@ -1,0 +1,143 @@
+"""Batches made ahead of the steps that use them.
+
+Which samples a batch holds, and how each is drawn, follow from seed, epoch and rank alone: the
+number of loader threads changes nothing but speed. B batch, C channels, H height, W width.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.core.partition import evaluation_share, training_batches
+from pipeline.learning.dataset import Split
+from pipeline.learning.decoding import Sample
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+View = Callable[[Sample, np.random.Generator], Sample]
+_AHEAD = 2  # batches that each thread has made or is making before they are asked for
+
+
+class Batch(NamedTuple):
+    """Pictures, uint8 (B, 3, H, W) in channels-last order, and labels, uint8 (B, H, W)."""
+
+    image_BCHW: Tensor
+    label_BHW: Tensor
+
+
+class TrainLoader:
+    """One rank's batches of a train split."""
+
+    def __init__(
+        self,
+        split: Split,
+        *,
+        batch_size: int,
+        seed: int,
+        view: View | None = None,
+        rank: int = 0,
+        world_size: int = 1,
+        num_threads: int = 2,
+    ) -> None:
+        """Plan the batches.
+
+        Args:
+            split: where samples come from.
+            batch_size: samples in a global batch, all ranks together.
+            seed: of order and views.
+            view: makes of a sample what is trained on; None takes it as it is.
+            rank: of this process.
+            world_size: processes that train together.
+            num_threads: make batches ahead; with 0 each is made when it is asked for.
+        """
+        self._split = split
+        self._batch_size = batch_size
+        self._seed = seed
+        self._view = view
+        self._rank = rank
+        self._world_size = world_size
+        self._num_threads = num_threads
+
+    def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
+        """Yield the batches of one epoch, counted from 0, from a step on.
+
+        Raises:
+            CorruptSample: a sample cannot be read and is not to be skipped.
+            ServiceUnavailable: the storage does not answer.
+        """
+        batches = training_batches(
+            len(self._split),
+            batch_size=self._batch_size,
+            seed=self._seed,
+            epoch=epoch,
+            rank=self._rank,
+            world_size=self._world_size,
+        )
+
+        def make(indices: NDArray[np.int64]) -> Batch:
+            return stack([self._drawn(epoch, int(index)) for index in indices])
+
+        return ahead(make, batches[first_step:], self._num_threads)
+
+    def _drawn(self, epoch: int, index: int) -> Sample:
+        sample = self._split.substitute(index)
+        if self._view is None:
+            return sample
+        return self._view(sample, np.random.default_rng((self._seed, epoch, index)))
+
+
+def evaluation_batches(
+    split: Split, batch_size: int, *, rank: int = 0, world_size: int = 1, num_threads: int = 2
+) -> Iterator[Batch]:
+    """Yield one rank's share of a split in order; every sample is on exactly one rank, once.
+
+    Corrupt samples that are to be skipped are missing from their batch, which may be empty then.
+    """
+    share = evaluation_share(len(split), rank=rank, world_size=world_size)
+    starts = range(0, len(share), batch_size)
+
+    def make(start: int) -> Batch | None:
+        samples = [split.sound(index) for index in share[start : start + batch_size]]
+        sound = [sample for sample in samples if sample is not None]
+        return stack(sound) if sound else None
+
+    return (batch for batch in ahead(make, starts, num_threads) if batch is not None)
+
+
+def stack(samples: list[Sample]) -> Batch:
+    """Return samples of one size as a batch."""
+    images_BHWC = np.stack([sample.image_HWC for sample in samples])
+    labels_BHW = np.stack([sample.label_HW for sample in samples])
+    return Batch(torch.from_numpy(images_BHWC).permute(0, 3, 1, 2), torch.from_numpy(labels_BHW))
+
+
+def ahead(
+    function: Callable[[Item], Result], items: Iterable[Item], num_threads: int
+) -> Iterator[Result]:
+    """Yield ``function`` of each item in order, computed by threads before it is asked for.
+
+    Whoever stops iterating should close the iterator: that ends the threads.
+    """
+    if num_threads == 0:
+        yield from map(function, items)
+        return
+    pool = ThreadPoolExecutor(num_threads, thread_name_prefix="loader")
+    waiting = iter(items)
+    try:
+        futures: deque[Future[Result]] = deque(
+            pool.submit(function, item) for item in islice(waiting, num_threads * _AHEAD)
+        )
+        while futures:
+            result = futures.popleft().result()
+            futures.extend(pool.submit(function, item) for item in islice(waiting, 1))
+            yield result
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,35 @@
+"""Networks as modules: a CGNet from its architecture, a peer from its name."""
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from pipeline.core.architecture import Architecture
+from pipeline.core.cost import count_macs, count_parameters
+from pipeline.core.peer import Network
+from pipeline.learning.cgnet import CGNet
+from pipeline.learning.peers.registry import PEERS
+
+
+def build(network: Network) -> nn.Module:
+    """Return a new network that maps (B, 3, H, W) pictures of any size to (B, K, H, W) logits."""
+    if isinstance(network, Architecture):
+        return CGNet(network)
+    return PEERS[network.name](network.num_classes)
+
+
+def network_size(network: Network) -> int:
+    """Return the number of trainable parameters, of a peer by building it without its memory."""
+    if isinstance(network, Architecture):
+        return count_parameters(network)
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in build(network).parameters())
+
+
+def network_macs(network: Network, height: int, width: int) -> int:
+    """Return the multiply-accumulates for one picture, of a peer by running it without memory."""
+    if isinstance(network, Architecture):
+        return count_macs(network, height, width)
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        build(network).eval()(torch.empty(1, 3, height, width))
+    return int(counter.get_total_flops()) // 2

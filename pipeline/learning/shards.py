@@ -1,0 +1,65 @@
+"""Where the bytes of samples come from: ranges of shards, straight or through a copy kept nearby.
+
+Every store answers ``read(shard, start, length)`` with exactly those bytes; stores wrap each other.
+"""
+
+import threading
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Protocol
+
+from pipeline.core.errors import CorruptSample
+from pipeline.learning.folder import Folder, folder_uri
+
+
+class ShardStore(Protocol):
+    """Reads ranges of shards; safe to call from several threads."""
+
+    def read(self, shard: str, start: int, length: int) -> bytes | memoryview:
+        """Return ``length`` bytes of a shard from ``start`` on.
+
+        Raises:
+            CorruptSample: there is no such shard, or it ends before.
+            ServiceUnavailable: the storage does not answer, however often it is asked.
+        """
+        ...
+
+
+class FolderShards:
+    """Shards in a folder, read where they are."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+
+    def read(self, shard: str, start: int, length: int) -> bytes:
+        """Return a range, see ``ShardStore``."""
+        try:
+            with self._folder.open_input_file(shard) as file:
+                content: bytes = file.read_at(length, start)
+        except FileNotFoundError as cause:
+            raise CorruptSample(f"{shard} is missing in {folder_uri(self._folder)}") from cause
+        if len(content) < length:
+            raise CorruptSample(
+                f"{shard} in {folder_uri(self._folder)} ends at byte {start + len(content)}, "
+                f"wanted {start + length}"
+            )
+        return content
+
+
+class MemoryShards:
+    """Whole shards in memory, each fetched once; it stands below a cache of decoded samples."""
+
+    def __init__(self, source: ShardStore, sizes: Mapping[str, int]) -> None:
+        """Take the bytes of each shard."""
+        self._source = source
+        self._sizes = sizes
+        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._fetched: dict[str, memoryview] = {}
+
+    def read(self, shard: str, start: int, length: int) -> memoryview:
+        """Return a range, see ``ShardStore``."""
+        with self._locks[shard]:
+            if shard not in self._fetched:
+                content = self._source.read(shard, 0, self._sizes[shard])
+                self._fetched[shard] = memoryview(content)
+        return self._fetched[shard][start : start + length]

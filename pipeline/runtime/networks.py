@@ -1,0 +1,113 @@
+"""Networks by whatever name they go: a run, a registry alias, a file, the authors' weights.
+
+Every name ends at the bytes of a weights file, so that all commands treat all networks alike.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline.core.errors import DataError, ServiceUnavailable, UsageError
+from pipeline.learning.checkpoint import WEIGHTS_FILE, load_provenance
+from pipeline.learning.folder import read_bytes
+from pipeline.learning.official import official_weights
+from pipeline.learning.provenance import Provenance
+from pipeline.learning.segmenter import Segmenter
+from pipeline.runtime import services
+from pipeline.runtime.storage import open_folder
+
+REFERENCES = (
+    "an MLflow run id, models:/NAME@champion, a folder or .safetensors file (a path or s3://), "
+    "or the authors' .pth"
+)
+_RUN_ID = re.compile(r"[0-9a-f]{32}")
+_OFFICIAL_SUFFIXES = (".pth", ".pt")
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network that was found, ready to label.
+
+    Attributes:
+        reference: what it was asked for by.
+        weights: content of its weights file.
+        segmenter: the network itself.
+        provenance: its training; None for the authors' weights.
+        notes: what the registry says of this version, by name.
+    """
+
+    reference: str
+    weights: bytes
+    segmenter: Segmenter
+    provenance: Provenance | None
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def num_params(self) -> int:
+        """Return how many trainable parameters the network has, counted."""
+        return sum(parameter.numel() for parameter in self.segmenter.model.parameters())
+
+    @property
+    def digest(self) -> str:
+        """Return the SHA-256 of the weights file."""
+        return hashlib.sha256(self.weights).hexdigest()
+
+
+def open_network(reference: str, state_dir: Path, *, official_preprocessing: bool) -> Network:
+    """Find a network and read it, starting the local services where the reference needs them.
+
+    Args:
+        reference: see ``REFERENCES``.
+        state_dir: of this machine's services.
+        official_preprocessing: see ``official_weights``; for the authors' weights only.
+
+    Raises:
+        UsageError: the reference names nothing that can be used.
+        DataError: what it names is no network.
+        ServiceUnavailable: a service does not answer.
+    """
+    is_official = reference.endswith(_OFFICIAL_SUFFIXES)
+    if official_preprocessing and not is_official:
+        raise UsageError(
+            "--official-preprocessing is for the authors' .pth files: other weights bring their own"
+        )
+    weights, notes = _find(reference, state_dir)
+    if is_official:
+        weights = official_weights(weights, quirk=official_preprocessing)
+    segmenter = Segmenter.from_bytes(weights)
+    return Network(reference, weights, segmenter, load_provenance(weights), notes)
+
+
+def _find(reference: str, state_dir: Path) -> tuple[bytes, Mapping[str, str]]:
+    is_model, is_run = reference.startswith("models:/"), _RUN_ID.fullmatch(reference)
+    if not (is_model or is_run):
+        return _read(reference, state_dir), {}
+    # MLflow takes seconds to import, and files need none of it.
+    from pipeline.runtime import registry
+
+    services.ensure_environment(state_dir, needs_s3=False, needs_mlflow=True)
+    if is_model:
+        return registry.model_weights(reference)
+    return _read(registry.run_weights_uri(reference), state_dir), {}
+
+
+def _read(uri: str, state_dir: Path) -> bytes:
+    """Return a weights file; a URI without a file's ending is a folder that holds one."""
+    if uri.startswith("s3://"):
+        services.ensure_environment(state_dir, needs_s3=True, needs_mlflow=False)
+    elif not Path(uri).expanduser().exists():
+        raise UsageError(f"there is no network {uri!r}: give {REFERENCES}")
+    folder, name = uri.rstrip("/"), WEIGHTS_FILE
+    if folder.endswith((".safetensors", *_OFFICIAL_SUFFIXES)):
+        folder, _, name = folder.rpartition("/")
+    try:
+        return read_bytes(open_folder(folder or "."), name)
+    except DataError as cause:
+        raise UsageError(f"there is no network {uri!r} ({cause}): give {REFERENCES}") from cause
+    except OSError as cause:
+        reason = str(cause).splitlines()[0]
+        raise ServiceUnavailable(
+            f"{uri} cannot be read ({reason}): check the path and S3"
+        ) from cause
