@@ -44,7 +44,7 @@ test: $(READY)  ## unit and integration tests, under 5 minutes on 2 cores
 e2e: $(READY)  ## the commands as a user types them
 	$(BIN)/pytest tests/e2e
 
-preprocess: $(READY)  ## labelled images into shards: DATASET=camvid SOURCE=DIR [SIZE=120x160]
+preprocess: $(READY)  ## labelled images into shards: DATASET=camvid SOURCE=DIR [SIZE=120x160] [OPTIONS=...]
 	$(BIN)/python -m pipeline.preprocess --dataset $(DATASET) \
 	  $(if $(SOURCE),--source $(SOURCE)) $(if $(SIZE),--image-size $(SIZE)) $(OPTIONS)
 

@@ -14,26 +14,16 @@ import torch
 
 from pipeline.core.architecture import Architecture
 from pipeline.core.config import DataConfig, TrainConfig, TrialSpec
+from pipeline.core.layout import Layout
 from pipeline.learning.context import LocalContext
-from pipeline.learning.dataset import open_dataset, write_records
-from pipeline.learning.folder import write_bytes
+from pipeline.learning.dataset import open_dataset
 from pipeline.learning.loop import train
-from pipeline.runtime.sharding import describe, plan_shards
-from pipeline.runtime.shards import write_shard
+from pipeline.runtime.sharding import shard_dataset
 from pipeline.runtime.storage import open_folder
+from pipeline.runtime.tasks import in_process
 from pipeline.sources.streets.source import Streets
 
 NETWORKS = ((1, 2), (3, 21))
-
-
-def make_data(uri: str, num_train: int) -> None:
-    """Write the scenes as a data set."""
-    folder, source = open_folder(uri), Streets(num_train=num_train)
-    results = [write_shard(source, shard, folder, None) for shard in plan_shards(source, "gen")]
-    records = [record for result in results for record in result.records]
-    write_bytes(folder, "gen/manifest.parquet", write_records(records))
-    info = describe(source, source.name, "gen", records, results)
-    write_bytes(folder, "dataset.json", info.to_json().encode())
 
 
 def mean_iou(uri: str, blocks: tuple[int, int], epochs: int, seed: int) -> float:
@@ -55,7 +45,7 @@ def main() -> None:
     num_train, epochs, seeds = (int(word) for word in (*given, *defaults[len(given) :]))
     jobs = [(blocks, seed) for seed in range(seeds) for blocks in NETWORKS]
     with tempfile.TemporaryDirectory() as uri, ProcessPoolExecutor(2, get_context("spawn")) as pool:
-        make_data(uri, num_train)
+        shard_dataset(Streets(num_train=num_train), "streets", uri, Layout(), run=in_process)
         scores = pool.map(mean_iou, *zip(*((uri, b, epochs, s) for b, s in jobs), strict=True))
         print(f"streets {Streets().image_size}, {num_train} images, {epochs} epochs, val mIoU")
         for ((m, n), seed), score in zip(jobs, scores, strict=True):

@@ -1,5 +1,6 @@
-"""Fixtures for all tests; a test's tier is the folder it is in."""
+"""Settings for all tests; a test's tier is the folder it is in."""
 
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -9,14 +10,15 @@ from pipeline.runtime import environment
 _TESTS = Path(__file__).parent
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the settings that Ray reads on import, before a test module imports it."""
+    state = tempfile.TemporaryDirectory(prefix="cgnet-tests-")
+    config.add_cleanup(state.cleanup)
+    environment.configure(Path(state.name))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         tier = item.path.relative_to(_TESTS).parts[0]
         if tier in ("integration", "e2e"):
             item.add_marker(tier)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _library_settings(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Ray reads its settings on import, which any test module may do first."""
-    environment.configure(tmp_path_factory.mktemp("state"))

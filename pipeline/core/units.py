@@ -1,6 +1,8 @@
-"""Counts, durations and picture sizes as people write them: 0.5M, 496306, 1h30m, 120x160."""
+"""Counts, durations and sizes as people write them: 0.5M, 1h30m, 120x160, 32MB."""
 
 import re
+from dataclasses import dataclass
+from typing import Literal
 
 from pipeline.core.errors import UsageError
 
@@ -8,6 +10,19 @@ _FACTORS = {"": 1, "k": 1_000, "m": 1_000_000, "g": 1_000_000_000}
 _COUNT = re.compile(r"(\d+(?:[_,]\d{3})*(?:\.\d+)?|\.\d+)\s*([kmg]?)", re.IGNORECASE)
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
 _SIZE = re.compile(r"(\d+)x(\d+)", re.IGNORECASE)
+_BYTES = re.compile(r"(.*?)\s*b(?:ytes?)?", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class ShardSize:
+    """How much a shard holds: so many samples, or about so many bytes."""
+
+    amount: int
+    unit: Literal["samples", "bytes"]
+
+    def __str__(self) -> str:
+        """Return it for people."""
+        return f"{format_count(self.amount)} {self.unit}"
 
 
 def parse_count(text: str) -> int:
@@ -73,3 +88,19 @@ def parse_size(text: str) -> tuple[int, int]:
     if match is None or min(height_width := (int(match[1]), int(match[2]))) < 8:
         raise UsageError(f"{text!r} is not a picture size: write HEIGHTxWIDTH, like 120x160")
     return height_width
+
+
+def parse_shard_size(text: str) -> ShardSize:
+    """Return what ``64`` (samples) or ``32MB`` (bytes, in powers of 1000) stands for.
+
+    Raises:
+        UsageError: ``text`` is neither.
+    """
+    in_bytes = _BYTES.fullmatch(text.strip())
+    try:
+        amount = parse_count(in_bytes[1] if in_bytes else text)
+    except UsageError as cause:
+        raise UsageError(
+            f"{text!r} is not a shard size: write samples, like 64, or bytes, like 32MB"
+        ) from cause
+    return ShardSize(amount, "bytes" if in_bytes else "samples")

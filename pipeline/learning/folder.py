@@ -4,8 +4,11 @@ Everything that reads or writes data sets and checkpoints takes such a folder, s
 where the bytes live. ``pipeline.runtime.storage`` makes folders from URIs.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TypeAlias
 
+from pyarrow import NativeFile
 from pyarrow.fs import FileSystem, FileType, LocalFileSystem, SubTreeFileSystem
 
 from pipeline.core.errors import DataError
@@ -27,15 +30,22 @@ def read_bytes(folder: Folder, name: str) -> bytes:
         raise DataError(f"{name} is missing in {folder_uri(folder)}") from cause
 
 
-def write_bytes(folder: Folder, name: str, content: bytes) -> None:
+def write_bytes(folder: Folder, name: str, content: bytes | memoryview) -> None:
     """Write a file whole or not at all: a reader sees the old content or the new."""
+    with open_whole(folder, name) as stream:
+        stream.write(content)
+
+
+@contextmanager
+def open_whole(folder: Folder, name: str) -> Iterator[NativeFile]:
+    """Open a file to write that others see only once it is complete."""
     parent, slash, _ = name.rpartition("/")
     if slash and is_local(folder):
         folder.create_dir(parent, recursive=True)
     # S3 shows an object only when its upload is complete; a local file is renamed into place.
     target = f"{name}.partial" if is_local(folder) else name
     with folder.open_output_stream(target) as stream:
-        stream.write(content)
+        yield stream
     if target != name:
         folder.move(target, name)
 

@@ -49,6 +49,11 @@ def num_slots(workers_per_trial: int) -> int:
     return available // workers_per_trial
 
 
+def num_cpus() -> int:
+    """Return how many CPUs the cluster has, at least 1."""
+    return max(1, int(_resources().get("CPU", 0)))
+
+
 def has_gpus() -> bool:
     """Return whether the cluster has any GPU."""
     return bool(_resources().get("GPU"))

@@ -31,6 +31,45 @@ def say(text: str) -> None:
     Console(stderr=True, highlight=False).print(text, markup=False, soft_wrap=True)
 
 
+class Progress:
+    """Shows how far a job is: one line that rewrites itself, or a line now and then in a log."""
+
+    _SECONDS_BETWEEN_LINES = 10.0
+
+    def __init__(self, unit: str, clock: Callable[[], float]) -> None:
+        self._unit = unit
+        self._clock = clock
+        self._started = self._said = clock()
+        self._text = ""
+        self._out = Console(stderr=True, highlight=False)
+        self._live = Live(
+            get_renderable=lambda: Text(self._text),
+            console=self._out,
+            refresh_per_second=4,
+            transient=True,
+        )
+
+    def __enter__(self) -> "Progress":
+        if self._out.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._live.stop()
+
+    def __call__(self, done: int, total: int) -> None:
+        """Tell that so much of the work is done."""
+        now = self._clock()
+        rate = done / max(now - self._started, 1e-9)
+        self._text = f"{done}/{total} {self._unit}, {rate:.{0 if rate >= 10 else 1}f}/s"
+        if done < total:
+            self._text += f", about {format_duration((total - done) / rate)} left"
+        due = done == total or now - self._said >= self._SECONDS_BETWEEN_LINES
+        if due and not self._live.is_started:
+            self._said = now
+            say(self._text)
+
+
 class SearchConsole:
     """Shows a search; a listener of its trials."""
 

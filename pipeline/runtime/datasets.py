@@ -5,13 +5,17 @@ from pathlib import Path
 
 from pipeline.core.config import DataConfig, TrainConfig
 from pipeline.core.errors import UsageError
+from pipeline.core.layout import Layout
 from pipeline.core.manifest import DATASET_FILE, DatasetInfo
 from pipeline.core.partition import training_batches
 from pipeline.learning.dataset import open_dataset
 from pipeline.learning.folder import exists
-from pipeline.runtime import cluster, console, services
+from pipeline.runtime import console, services
+from pipeline.runtime.indexing import ids_as_stored, index_dataset
 from pipeline.runtime.sharding import shard_dataset
-from pipeline.runtime.storage import dataset_names, is_uri, open_folder, prepare
+from pipeline.runtime.storage import abort_uploads, dataset_names, is_uri, open_folder, prepare
+from pipeline.runtime.verification import Verdict, verify_dataset
+from pipeline.sources.classes import MaskClasses
 from pipeline.sources.registry import SOURCES, SourceRequest, open_source
 from pipeline.sources.source import Source
 
@@ -30,8 +34,13 @@ def dataset_uri(dataset: str, store: str) -> str:
     return f"{store.rstrip('/')}/datasets/{dataset}"
 
 
-def reach(uri: str, state_dir: Path) -> None:
+def reach(uri: str, state_dir: Path, *, create: bool = True) -> None:
     """Make sure that a place for data can be used, starting the local S3 if it is needed.
+
+    Args:
+        uri: the place.
+        state_dir: of the local S3.
+        create: make the bucket if there is none.
 
     Raises:
         ServiceUnavailable: S3 does not answer or refuses us.
@@ -39,23 +48,40 @@ def reach(uri: str, state_dir: Path) -> None:
     """
     if uri.startswith("s3://"):
         services.ensure_environment(state_dir, needs_s3=True, needs_mlflow=False)
-    prepare(uri)
+    prepare(uri, create=create)
 
 
-def make_dataset(source: Source, uri: str, image_size: tuple[int, int] | None) -> DatasetInfo:
+def make_dataset(source: Source, uri: str, layout: Layout) -> DatasetInfo:
     """Write a source as a data set, on the cluster, telling of the progress.
 
     Raises:
         DataError: the source is not what it should be.
     """
-    cluster.connect()
-    started = time.monotonic()
+    if dropped := abort_uploads(uri):
+        console.say(f"dropped {dropped} uploads that were never finished")
+    with console.Progress("samples", time.monotonic) as progress:
+        name = dataset_name(source, layout.image_size)
+        return shard_dataset(source, name, uri, layout, progress)
 
-    def progress(done: int, total: int) -> None:
-        console.say(f"{done}/{total} samples, {done / (time.monotonic() - started):.0f}/s")
 
-    name = dataset_name(source, image_size)
-    return shard_dataset(source, name, uri, image_size, progress)
+def index_tars(uri: str, classes: MaskClasses) -> DatasetInfo:
+    """Make a data set of the tars that others wrote, telling of the progress.
+
+    Raises:
+        DataError: the tars, or the classes, are not what they should be.
+    """
+    with console.Progress("shards", time.monotonic) as progress:
+        return index_dataset(uri, classes.name, ids_as_stored(classes), progress)
+
+
+def check_dataset(uri: str) -> Verdict:
+    """Read a whole data set and say what is wrong with it, telling of the progress.
+
+    Raises:
+        DataError: there is no data set to be read.
+    """
+    with console.Progress("samples", time.monotonic) as progress:
+        return verify_dataset(uri, progress)
 
 
 def open_or_make(dataset: str, store: str, state_dir: Path) -> tuple[DataConfig, DatasetInfo]:
@@ -72,7 +98,7 @@ def open_or_make(dataset: str, store: str, state_dir: Path) -> tuple[DataConfig,
         if dataset != DEFAULT_DATASET:
             raise UsageError(_unknown(dataset, store))
         console.say(f"making the default data set {dataset} in {uri}")
-        make_dataset(open_source(SourceRequest(dataset)), uri, None)
+        make_dataset(open_source(SourceRequest(dataset)), uri, Layout())
     info = open_dataset(folder).info
     return DataConfig(uri, info.fingerprint), info
 

@@ -1,171 +1,148 @@
-"""A labelled data set into WebDataset shards, one Ray task a shard.
+"""A labelled data set into WebDataset shards, one task a shard."""
 
-The shards and the manifest of one source and one set of settings lie in a generation folder named
-by their fingerprint. ``dataset.json`` names the generation and is written last: until then readers
-see the data set before, or none.
-"""
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
 
-import hashlib
-import json
-from collections.abc import Callable, Iterator, Sequence
-
-import numpy as np
-import ray
-from numpy.typing import NDArray
-
-from pipeline.core.errors import DataError, PipelineError
-from pipeline.core.manifest import (
-    DATASET_FILE,
-    MANIFEST_FILE,
-    DatasetInfo,
-    SampleRecord,
-    class_weights,
+from pipeline.core.layout import (
+    Keys,
+    Layout,
+    Shard,
+    evenly_spread,
+    generation_name,
+    num_shards,
+    plan_shards,
 )
-from pipeline.learning.folder import exists, read_bytes, write_bytes
-from pipeline.learning.records import write_records
-from pipeline.runtime.shards import Shard, ShardResult, write_shard
+from pipeline.core.manifest import DatasetInfo
+from pipeline.runtime.parts import Part
+from pipeline.runtime.publishing import Generation, Progress, publish, tidy
+from pipeline.runtime.shards import encode, write_shard
 from pipeline.runtime.storage import open_folder
+from pipeline.runtime.tasks import Run, on_cluster
 from pipeline.sources.source import Source
 
-SAMPLES_PER_SHARD = 64
-_LAYOUT_VERSION = 1
+_PROBES = 8  # samples that are encoded to learn how many go into a shard of so many bytes
+_TAR_BYTES_PER_SAMPLE = 2 * (512 + 256)  # a header and half a block of padding for each member
 
 
-Progress = Callable[[int, int], None]  # samples done, samples in all
+@dataclass(frozen=True)
+class Plan:
+    """What would be written."""
+
+    num_samples: Mapping[str, int]
+    samples_per_shard: int
+    num_shards: int
+    num_finished: int
+    generation: str
+    is_published: bool
+
+    def describe(self, uri: str) -> str:
+        """Return it for people."""
+        counts = ", ".join(f"{count} {split}" for split, count in self.num_samples.items())
+        return (
+            f"{counts} samples, {self.samples_per_shard} in a shard: {self.num_shards} shards in "
+            f"{uri}/{self.generation}\n{self._left_to_do}"
+        )
+
+    @property
+    def _left_to_do(self) -> str:
+        if self.is_published:
+            return "nothing to do: the data set is there"
+        return (
+            f"{self.num_finished} are there already, {self.num_shards - self.num_finished} to write"
+        )
 
 
 def shard_dataset(
     source: Source,
     name: str,
     uri: str,
-    image_size: tuple[int, int] | None,
-    progress: Progress,
+    layout: Layout,
+    progress: Progress = lambda done, total: None,
+    run: Run = on_cluster,
 ) -> DatasetInfo:
     """Write a source as shards; return what the data set says of itself.
 
-    A data set that is already there from the same source and settings is left as it is.
+    Shards that are there already from the same source and layout are left as they are. Memory does
+    not grow with the number of samples, but for their keys.
 
     Args:
         source: what to read.
         name: of the data set.
         uri: the folder that becomes the data set.
-        image_size: (height, width) to resize to; None keeps the pictures' size.
-        progress: told after each shard.
+        layout: of the shards.
+        progress: told after each shard: samples done and in all.
+        run: where the shards are written.
 
     Raises:
-        DataError: a sample cannot be read, or sizes differ and no ``image_size`` is given.
+        DataError: a sample cannot be read, or sizes differ and the layout names none.
     """
-    folder = open_folder(uri)
-    fingerprint = _fingerprint(source, image_size)
-    before = None
-    if exists(folder, DATASET_FILE):
-        before = DatasetInfo.from_json(read_bytes(folder, DATASET_FILE))
-        if before.fingerprint == fingerprint:
-            return before
-    shards = plan_shards(source, fingerprint)
-    total = sum(len(shard.keys) for shard in shards)
-    results: list[ShardResult | None] = [None] * len(shards)
-    done = 0
-    for index, result in _write_all(source, shards, uri, image_size):
-        results[index] = result
-        done += len(result.records)
-        progress(done, total)
-    complete = [result for result in results if result is not None]
-    records = [record for result in complete for record in result.records]
-    info = describe(source, name, fingerprint, records, complete)
-    write_bytes(folder, f"{fingerprint}/{MANIFEST_FILE}", write_records(records))
-    write_bytes(folder, DATASET_FILE, info.to_json().encode())
-    if before is not None:
-        folder.delete_dir(before.fingerprint)  # no reader can find it any more
-    return info
-
-
-def plan_shards(source: Source, fingerprint: str) -> list[Shard]:
-    """Return the shards of every split, in stored order."""
-    return [
-        Shard(f"{fingerprint}/{split}-{start // SAMPLES_PER_SHARD:06d}.tar", split, tuple(keys))
-        for split, all_keys in source.keys().items()
-        for start in range(0, len(all_keys), SAMPLES_PER_SHARD)
-        if (keys := all_keys[start : start + SAMPLES_PER_SHARD])
-    ]
-
-
-def describe(
-    source: Source,
-    name: str,
-    fingerprint: str,
-    records: Sequence[SampleRecord],
-    results: Sequence[ShardResult],
-) -> DatasetInfo:
-    """Return the data set's description; its statistics are over the train split alone.
-
-    Raises:
-        DataError: the pictures differ in size.
-    """
-    sizes = {(record.height, record.width) for record in records}
-    if len(sizes) > 1:
-        raise DataError(
-            f"the pictures have {len(sizes)} sizes, from {_size(min(sizes))} to "
-            f"{_size(max(sizes))}: choose one with --image-size HEIGHTxWIDTH"
-        )
-    train = [result for result in results if result.records[0].split == "train"]
-    pixels = sum(r.height * r.width for result in train for r in result.records)
-    if not pixels:
-        raise DataError(f"{source.name} has no train split: nothing to learn from")
-    mean = np.sum([result.channel_sums for result in train], axis=0) / pixels
-    squares = np.sum([result.channel_squares for result in train], axis=0) / pixels
-    std = np.sqrt(squares - mean**2)
-    class_pixels = np.sum([r.class_pixels for result in train for r in result.records], axis=0)
-    return DatasetInfo(
-        name=name,
-        fingerprint=fingerprint,
-        generation=fingerprint,
-        classes=source.classes,
-        num_samples={split: len(keys) for split, keys in source.keys().items()},
-        image_size=sizes.pop(),
-        mean=_triple(mean),
-        std=_triple(np.maximum(std, 1.0)),  # a channel without spread is left as it is
-        class_pixels=tuple(class_pixels[:-1].tolist()),
-        class_weights=class_weights(class_pixels[:-1].tolist()),
+    generation = _generation(source, name, uri, layout)
+    if info := generation.published:
+        tidy(generation)
+        return info
+    keys, per_shard = source.keys(), samples_per_shard(source, layout)
+    return publish(
+        generation,
+        shards=lambda: plan_shards(keys, per_shard, generation.name),
+        make_part=partial(_make_part, source, layout, uri),
+        run=run,
+        progress=progress,
     )
 
 
-def _write_all(
-    source: Source, shards: Sequence[Shard], uri: str, image_size: tuple[int, int] | None
-) -> Iterator[tuple[int, ShardResult]]:
-    """Yield (index, result) of each shard as its task ends; the first failure ends them all."""
-    task = ray.remote(num_cpus=1, max_retries=3)(_shard_task)
-    pending = {
-        task.remote(source, shard, uri, image_size): index for index, shard in enumerate(shards)
-    }
-    while pending:
-        (ready, *_), _ = ray.wait(list(pending), num_returns=1)
-        index = pending.pop(ready)
-        try:
-            yield index, ray.get(ready)
-        except ray.exceptions.RayTaskError as error:
-            for other in pending:
-                ray.cancel(other)
-            if isinstance(error.cause, PipelineError):
-                raise type(error.cause)(str(error.cause)) from None
-            raise DataError(f"{shards[index].path} cannot be written: {error.cause}") from error
+def plan_dataset(source: Source, name: str, uri: str, layout: Layout) -> Plan:
+    """Return what ``shard_dataset`` would do; nothing is written.
+
+    Raises:
+        DataError: see ``shard_dataset``.
+    """
+    generation = _generation(source, name, uri, layout)
+    keys, per_shard = source.keys(), samples_per_shard(source, layout)
+    total = num_shards(keys, per_shard)
+    unfinished = generation.unfinished(plan_shards(keys, per_shard, generation.name))
+    is_published = generation.published is not None
+    return Plan(
+        num_samples={split: len(split_keys) for split, split_keys in keys.items()},
+        samples_per_shard=per_shard,
+        num_shards=total,
+        num_finished=total if is_published else total - sum(1 for _ in unfinished),
+        generation=generation.name,
+        is_published=is_published,
+    )
 
 
-def _shard_task(
-    source: Source, shard: Shard, uri: str, image_size: tuple[int, int] | None
-) -> ShardResult:
-    return write_shard(source, shard, open_folder(uri), image_size)
+def samples_per_shard(source: Source, layout: Layout) -> int:
+    """Return how many samples go into a shard.
+
+    A size in bytes is divided by the mean of a few samples: the same ones every time, so that the
+    same source is always cut alike.
+
+    Raises:
+        DataError: such a sample cannot be read.
+    """
+    if layout.shard_size.unit == "samples":
+        return layout.shard_size.amount
+    split, keys = _most_samples(source.keys())
+    probes = [
+        encode(source.read(split, key), source.classes, layout, key)
+        for key in evenly_spread(keys, _PROBES)
+    ]
+    if not probes:
+        return 1
+    total = sum(len(p.image) + len(p.label) + _TAR_BYTES_PER_SAMPLE for p in probes)
+    return max(1, layout.shard_size.amount * len(probes) // total)
 
 
-def _fingerprint(source: Source, image_size: tuple[int, int] | None) -> str:
-    settings = [_LAYOUT_VERSION, SAMPLES_PER_SHARD, source.fingerprint(), image_size]
-    return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:12]
+def _most_samples(keys: Keys) -> tuple[str, list[str]]:
+    split = "train" if keys.get("train") else max(keys, key=lambda name: len(keys[name]))
+    return split, list(keys[split])
 
 
-def _size(size: tuple[int, int]) -> str:
-    return f"{size[0]}x{size[1]}"
+def _generation(source: Source, name: str, uri: str, layout: Layout) -> Generation:
+    identity = generation_name(source.fingerprint(), source.classes, layout)
+    return Generation(uri, name, identity, source.classes)
 
 
-def _triple(values: NDArray[np.float64]) -> tuple[float, float, float]:
-    red, green, blue = (round(float(value), 4) for value in values)
-    return red, green, blue
+def _make_part(source: Source, layout: Layout, uri: str, shard: Shard) -> Part:
+    return write_shard(source, layout, open_folder(uri), shard)

@@ -1,110 +1,122 @@
-"""One shard of a data set: a WebDataset tar, and the records of what lies where in it."""
+"""One shard of a data set: a WebDataset tar, and the part that says what lies where in it."""
 
 import hashlib
 import io
-import tarfile
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import webdataset
-from numpy.typing import NDArray
-from PIL import Image
 
-from pipeline.core.manifest import SampleRecord
+from pipeline.core.errors import DataError
+from pipeline.core.layout import Layout, Shard
+from pipeline.core.manifest import ClassTable, SampleRecord
 from pipeline.learning.folder import Folder, write_bytes
+from pipeline.learning.records import records_table
+from pipeline.runtime.parts import Part
+from pipeline.runtime.pictures import (
+    ChannelSums,
+    count_classes,
+    decode_image,
+    encode_image,
+    encode_png,
+    resized,
+)
+from pipeline.runtime.tars import read_members
 from pipeline.sources.source import LabelledImage, Source
 
-
-@dataclass(frozen=True)
-class ShardResult:
-    """What one task wrote, and the sums that the statistics are made of.
-
-    ``channel_sums`` and ``channel_squares`` are (3,) sums over all pixels of the shard.
-    """
-
-    records: tuple[SampleRecord, ...]
-    channel_sums: NDArray[np.float64]
-    channel_squares: NDArray[np.float64]
+_SUFFIXES = {"png": "image.png", "jpeg": "image.jpg", "webp": "image.webp"}
+_LABEL = "label.png"
 
 
 @dataclass(frozen=True)
-class Shard:
-    """One shard to write: its place and the samples in it."""
+class EncodedSample:
+    """A sample as it is stored, and what is counted of it."""
 
-    path: str
-    split: str
-    keys: tuple[str, ...]
+    image: bytes
+    label: bytes
+    height: int
+    width: int
+    class_pixels: tuple[int, ...]
+    channels: ChannelSums
+
+    @property
+    def sha256(self) -> str:
+        """Return the hash over the image's bytes and then the label's."""
+        digest = hashlib.sha256(self.image)
+        digest.update(self.label)
+        return digest.hexdigest()
 
 
-def write_shard(
-    source: Source, shard: Shard, folder: Folder, image_size: tuple[int, int] | None
-) -> ShardResult:
-    """Write one shard; the same source and settings give the same bytes.
+def write_shard(source: Source, layout: Layout, folder: Folder, shard: Shard) -> Part:
+    """Write one shard; the same source and layout give the same bytes.
 
     Raises:
         DataError: a sample cannot be read.
     """
+    suffix = _SUFFIXES[layout.encoding]
+    channels = ChannelSums()
+    described = []
     buffer = io.BytesIO()
-    sums, squares = np.zeros(3), np.zeros(3)
-    records = []
-    with webdataset.TarWriter(buffer, user="", group="", mtime=0.0, encoder=False) as tar:
+    # A whole number of seconds: for a fraction tarfile would add a header to each member.
+    with webdataset.TarWriter(buffer, user="", group="", mtime=0, encoder=False) as tar:
         for key in shard.keys:
-            sample = _resized(source.read(shard.split, key), image_size)
-            image, label = _png(sample.image_HWC), _png(sample.label_HW)
-            tar.write({"__key__": key, "image.png": image, "label.png": label})
-            pixels = sample.image_HWC.reshape(-1, 3).astype(np.float64)
-            sums += pixels.sum(axis=0)
-            squares += (pixels**2).sum(axis=0)
-            records.append(_record(source, shard, key, sample, image, label))
-    content = buffer.getvalue()
-    write_bytes(folder, shard.path, content)
-    offsets = _member_offsets(content)
-    placed = tuple(
+            _require_tar_key(key, source.name)
+            where = f"{source.name} {shard.split}/{key}"
+            sample = encode(source.read(shard.split, key), source.classes, layout, where)
+            tar.write({"__key__": key, suffix: sample.image, _LABEL: sample.label})
+            channels += sample.channels
+            described.append(_describe(sample, key, shard))
+    buffer.seek(0)
+    offsets = {member.name: member.offset for member in read_members(buffer, shard.path)}
+    write_bytes(folder, shard.path, buffer.getbuffer())
+    records = [
         SampleRecord(
-            **record,
-            image_offset=offsets[f"{record['key']}.image.png"],
-            label_offset=offsets[f"{record['key']}.label.png"],
+            **fields,
+            image_offset=offsets[f"{fields['key']}.{suffix}"],
+            label_offset=offsets[f"{fields['key']}.{_LABEL}"],
         )
-        for record in records
+        for fields in described
+    ]
+    return Part(records_table(records), channels, layout.encoding)
+
+
+def encode(sample: LabelledImage, classes: ClassTable, layout: Layout, where: str) -> EncodedSample:
+    """Return a sample as it will be stored.
+
+    Raises:
+        DataError: a label is no class.
+    """
+    image, label = resized(sample, layout.image_size)
+    content = encode_image(image, layout)
+    if layout.encoding != "png":  # the statistics are of what a training will see
+        image, _ = decode_image(content, where)
+    return EncodedSample(
+        image=content,
+        label=encode_png(label),
+        height=image.height,
+        width=image.width,
+        class_pixels=count_classes(label, classes, where),
+        channels=ChannelSums.of(image),
     )
-    return ShardResult(placed, sums, squares)
 
 
-def _record(
-    source: Source, shard: Shard, key: str, sample: LabelledImage, image: bytes, label: bytes
-) -> dict[str, Any]:
-    k = source.classes.num_classes
-    counts = np.bincount(sample.label_HW.ravel(), minlength=256)
-    height, width = sample.label_HW.shape
+def _require_tar_key(key: str, source: str) -> None:
+    if "." in key.rpartition("/")[2]:
+        raise DataError(
+            f"{source} has the key {key!r}, wanted one without a dot: WebDataset would take the "
+            "dot for the key's end"
+        )
+
+
+def _describe(sample: EncodedSample, key: str, shard: Shard) -> dict[str, Any]:
     return {
         "key": key,
         "split": shard.split,
         "shard": shard.path,
-        "image_bytes": len(image),
-        "label_bytes": len(label),
-        "height": height,
-        "width": width,
-        "class_pixels": (*counts[:k].tolist(), int(counts[source.classes.ignore_index])),
-        "sha256": hashlib.sha256(image + label).hexdigest(),
+        "image_bytes": len(sample.image),
+        "label_bytes": len(sample.label),
+        "height": sample.height,
+        "width": sample.width,
+        "class_pixels": sample.class_pixels,
+        "sha256": sample.sha256,
     }
-
-
-def _member_offsets(content: bytes) -> dict[str, int]:
-    with tarfile.open(fileobj=io.BytesIO(content)) as tar:
-        return {member.name: member.offset_data for member in tar}
-
-
-def _resized(sample: LabelledImage, size: tuple[int, int] | None) -> LabelledImage:
-    if size is None or size == sample.label_HW.shape:
-        return sample
-    height, width = size
-    image = Image.fromarray(sample.image_HWC).resize((width, height), Image.Resampling.BOX)
-    label = Image.fromarray(sample.label_HW).resize((width, height), Image.Resampling.NEAREST)
-    return LabelledImage(np.asarray(image), np.asarray(label))
-
-
-def _png(array: NDArray[np.uint8]) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(array).save(buffer, format="PNG")
-    return buffer.getvalue()

@@ -5,6 +5,8 @@ that nothing which is pickled, logged or shown can hold a key.
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,8 +23,12 @@ from pipeline.learning.folder import Folder, exists
 _WRONG_KEYS = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "403"}
 
 
-def open_folder(uri: str) -> Folder:
+def open_folder(uri: str, *, create: bool = True) -> Folder:
     """Return the folder a URI names; it need not exist yet, the bucket must.
+
+    Args:
+        uri: ``s3://bucket/...`` or a path.
+        create: make a local folder that is not there; False touches nothing.
 
     Raises:
         UsageError: the URI is neither ``s3://bucket/...`` nor a path.
@@ -31,7 +37,8 @@ def open_folder(uri: str) -> Folder:
     if scheme == "s3":
         return SubTreeFileSystem(f"{bucket}/{path}".rstrip("/"), _s3())
     local = Path(uri).expanduser().resolve()
-    local.mkdir(parents=True, exist_ok=True)
+    if create:
+        local.mkdir(parents=True, exist_ok=True)
     return SubTreeFileSystem(str(local), LocalFileSystem())
 
 
@@ -40,8 +47,12 @@ def absolute_uri(uri: str) -> str:
     return uri if uri.startswith("s3://") else str(Path(uri).expanduser().resolve())
 
 
-def prepare(uri: str) -> None:
-    """Make sure that we may use the place a URI names; make its bucket if there is none.
+def prepare(uri: str, *, create: bool = True) -> None:
+    """Make sure that we may use the place a URI names.
+
+    Args:
+        uri: ``s3://bucket/...`` or a path.
+        create: make a bucket that is not there; False touches nothing.
 
     Raises:
         ServiceUnavailable: S3 does not answer, or refuses the keys.
@@ -50,29 +61,37 @@ def prepare(uri: str) -> None:
     scheme, bucket, _ = split_uri(uri)
     if scheme != "s3":
         return
-    endpoint = endpoint_name()
-    try:
+    with _telling_why(bucket):
         client = s3_client()
         try:
             client.list_objects_v2(Bucket=bucket, MaxKeys=1)
         except client.exceptions.NoSuchBucket:
-            client.create_bucket(Bucket=bucket)
-    except (botocore.exceptions.NoCredentialsError, botocore.exceptions.NoRegionError) as cause:
-        raise ServiceUnavailable(
-            f"S3 at {endpoint}: {cause}; set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and "
-            "AWS_DEFAULT_REGION"
-        ) from cause
-    except botocore.exceptions.ClientError as cause:
-        code = cause.response["Error"]["Code"]
-        hint = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" if code in _WRONG_KEYS else ""
-        raise ServiceUnavailable(
-            f"S3 at {endpoint} refuses bucket {bucket}: {code}; {hint or 'check its name'}"
-        ) from cause
-    except (botocore.exceptions.BotoCoreError, ValueError) as cause:
-        raise ServiceUnavailable(
-            f"S3 at {endpoint} does not answer ({type(cause).__name__}); check "
-            "AWS_ENDPOINT_URL_S3, or unset it to use the local S3"
-        ) from cause
+            if create:
+                client.create_bucket(Bucket=bucket)
+
+
+def abort_uploads(uri: str) -> int:
+    """Drop what killed writers left half uploaded below a URI; return how many uploads.
+
+    Such parts are invisible and cost storage until somebody aborts them.
+
+    Raises:
+        ServiceUnavailable: see ``prepare``.
+    """
+    scheme, bucket, path = split_uri(uri)
+    if scheme != "s3":
+        return 0
+    with _telling_why(bucket):
+        client = s3_client()
+        pages = client.get_paginator("list_multipart_uploads").paginate(
+            Bucket=bucket, Prefix=f"{path}/" if path else ""
+        )
+        uploads = [upload for page in pages for upload in page.get("Uploads", [])]
+        for upload in uploads:
+            client.abort_multipart_upload(
+                Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"]
+            )
+    return len(uploads)
 
 
 def s3_client(attempts: int = 3, connections: int = 10) -> Any:
@@ -123,6 +142,30 @@ def split_uri(uri: str) -> tuple[str, str, str]:
     if parts.scheme not in ("", "s3") or (parts.scheme == "s3" and not parts.netloc):
         raise UsageError(f"{uri!r} is no place for data: write s3://bucket/prefix or a folder")
     return parts.scheme, parts.netloc, parts.path.strip("/")
+
+
+@contextmanager
+def _telling_why(bucket: str) -> Iterator[None]:
+    """Turn what boto3 raises into one line that says what to check."""
+    endpoint = endpoint_name()
+    try:
+        yield
+    except (botocore.exceptions.NoCredentialsError, botocore.exceptions.NoRegionError) as cause:
+        raise ServiceUnavailable(
+            f"S3 at {endpoint}: {cause}; set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and "
+            "AWS_DEFAULT_REGION"
+        ) from cause
+    except botocore.exceptions.ClientError as cause:
+        code = cause.response["Error"]["Code"]
+        hint = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" if code in _WRONG_KEYS else ""
+        raise ServiceUnavailable(
+            f"S3 at {endpoint} refuses bucket {bucket}: {code}; {hint or 'check its name'}"
+        ) from cause
+    except (botocore.exceptions.BotoCoreError, ValueError) as cause:
+        raise ServiceUnavailable(
+            f"S3 at {endpoint} does not answer ({type(cause).__name__}); check "
+            "AWS_ENDPOINT_URL_S3, or unset it to use the local S3"
+        ) from cause
 
 
 def _endpoint() -> str | None:

@@ -13,16 +13,16 @@ from torch import nn
 
 from pipeline.core.architecture import Architecture
 from pipeline.core.config import DataConfig, TrainConfig, TrialSpec
+from pipeline.core.layout import Layout
 from pipeline.learning.cgnet import CGNet
 from pipeline.learning.checkpoint import WEIGHTS_FILE, load_weights
 from pipeline.learning.context import LocalContext
 from pipeline.learning.dataset import open_dataset
 from pipeline.learning.folder import write_bytes
 from pipeline.learning.loop import train
-from pipeline.learning.records import write_records
-from pipeline.runtime.sharding import describe, plan_shards
-from pipeline.runtime.shards import write_shard
+from pipeline.runtime.sharding import shard_dataset
 from pipeline.runtime.storage import open_folder
+from pipeline.runtime.tasks import in_process
 from pipeline.sources.streets.source import Streets
 
 
@@ -30,12 +30,8 @@ from pipeline.sources.streets.source import Streets
 def data_uri(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Eight small street scenes and five more to evaluate: an odd number over two ranks."""
     uri = str(tmp_path_factory.mktemp("streets"))
-    folder, source = open_folder(uri), Streets(num_train=8, num_val=5, image_size=(32, 48))
-    results = [write_shard(source, shard, folder, None) for shard in plan_shards(source, "gen")]
-    records = [record for result in results for record in result.records]
-    info = describe(source, "streets", "gen", records, results)
-    write_bytes(folder, "gen/manifest.parquet", write_records(records))
-    write_bytes(folder, "dataset.json", info.to_json().encode())
+    source = Streets(num_train=8, num_val=5, image_size=(32, 48))
+    shard_dataset(source, "streets", uri, Layout(), run=in_process)
     return uri
 
 

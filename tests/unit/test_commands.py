@@ -84,6 +84,12 @@ def test_a_wrong_word_of_train_is_one_line_and_code_2(
         (("--image-size", "12"), 2, "'12' is not a picture size"),
         (("--output", "ftp://x/y"), 2, "is no place for data"),
         (("--dataset", "camvid", "--source", "missing"), 1, "missing"),
+        (("--quality", "80"), 2, "png is lossless and has no quality: leave --quality out"),
+        (("--shard-size", "many"), 2, "'many' is not a shard size: write samples, like 64"),
+        (("--index", "x", "--verify", "x"), 2, "--verify and --index are two things"),
+        (("--index", "x"), 2, "--index needs --classes FILE"),
+        (("--index", "./x", "--classes", "missing.toml"), 1, "missing.toml cannot be read"),
+        (("--verify", "./missing"), 1, "dataset.json is missing in"),
     ],
 )
 def test_a_wrong_word_of_preprocess_is_one_line(

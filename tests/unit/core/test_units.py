@@ -10,6 +10,7 @@ from pipeline.core.units import (
     format_duration,
     parse_count,
     parse_duration,
+    parse_shard_size,
     parse_size,
 )
 
@@ -140,3 +141,26 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
 @pytest.mark.parametrize(("seconds", "text"), [(0.2, "1 s"), (89, "89 s"), (600, "10 min")])
 def test_a_duration_is_told_in_the_unit_that_suits(seconds: float, text: str) -> None:
     assert format_duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "amount", "unit"),
+    [
+        ("64", 64, "samples"),
+        ("1k", 1000, "samples"),
+        ("32MB", 32_000_000, "bytes"),
+        ("32 mb", 32_000_000, "bytes"),
+        ("1.5GB", 1_500_000_000, "bytes"),
+        ("500kB", 500_000, "bytes"),
+    ],
+)
+def test_a_shard_size_is_of_samples_or_of_bytes(text: str, amount: int, unit: str) -> None:
+    size = parse_shard_size(text)
+
+    assert (size.amount, size.unit) == (amount, unit)
+
+
+@pytest.mark.parametrize("text", ["", "MB", "B", "0", "0MB", "-1", "64 images", "32MiB", "1.5"])
+def test_what_is_no_shard_size_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="is not a shard size: write samples"):
+        parse_shard_size(text)

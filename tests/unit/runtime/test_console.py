@@ -7,7 +7,7 @@ import pytest
 from pipeline.core.architecture import Architecture
 from pipeline.core.config import EpochResult
 from pipeline.core.stopping import Verdict
-from pipeline.runtime.console import SearchConsole, front_table
+from pipeline.runtime.console import Progress, SearchConsole, front_table
 from pipeline.runtime.figures import front_html, front_png
 from pipeline.runtime.study import State, TrialRecord
 
@@ -80,3 +80,15 @@ def test_the_browsers_figure_names_every_complete_network() -> None:
 def test_the_picture_is_a_png_even_of_nothing() -> None:
     for trials in (TRIALS, []):
         assert front_png(trials, 500_000, "a study").startswith(b"\x89PNG\r\n")
+
+
+def test_progress_in_a_log_is_a_line_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
+    seconds = iter((0.0, 4.0, 12.0, 13.0, 20.0))
+    with Progress("samples", lambda: next(seconds)) as progress:
+        for done in (40, 120, 130, 200):
+            progress(done, 200)
+
+    assert capsys.readouterr().err.splitlines() == [
+        "120/200 samples, 10/s, about 8 s left",
+        "200/200 samples, 10/s",
+    ]

@@ -1,0 +1,116 @@
+"""Images a second of preprocessing against bare read, decode and encode of the same images.
+
+    python -m benchmarks.preprocess_rate CAMVID [--repeats 2]
+
+CAMVID is the folder of the SegNet tutorial. The limit is plain processes that read the same files
+and encode the same PNGs, and do nothing else: no storage, hashes, statistics or shards. Ours is
+what ``python -m pipeline.preprocess`` does, to a local S3, from the moment its cluster is up. The
+two take turns.
+"""
+
+import argparse
+import io
+import statistics
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+from PIL import Image
+
+from benchmarks import camvid
+from benchmarks.report import print_setting, print_table, say
+from pipeline.sources.registry import open_source
+from pipeline.sources.source import Source
+
+WORKERS = (1, 2)
+SUBJECTS = ("limit: read, decode, encode", "ours, new workers", "ours, workers there")
+
+
+def encode_all(source: Source, keys: Sequence[tuple[str, str]]) -> None:
+    """Read samples and encode them as PNG."""
+    for split, key in keys:
+        sample = source.read(split, key)
+        for picture in (sample.image_HWC, sample.label_HW):
+            Image.fromarray(picture).save(io.BytesIO(), format="PNG")
+
+
+@dataclass(frozen=True)
+class Run:
+    """Images a second, and processor time for each."""
+
+    rate: float
+    cpu_ms: float
+
+
+@contextmanager
+def timed(num_images: int, runs: list[Run]) -> Iterator[None]:
+    """Add what the block took to ``runs``."""
+    from benchmarks.preprocessing import cpu_seconds
+
+    began, cpu_before = time.perf_counter(), cpu_seconds()
+    yield
+    cpu_ms = (cpu_seconds() - cpu_before) / num_images * 1e3
+    runs.append(Run(num_images / (time.perf_counter() - began), cpu_ms))
+
+
+def run_limit(source: Source, workers: int, runs: list[Run]) -> None:
+    """Read and encode in plain processes."""
+    keys = [(split, key) for split, of_split in source.keys().items() for key in of_split]
+    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+        warm = [keys[:2]] * workers
+        list(pool.map(encode_all, [source] * workers, warm))  # imports are not counted
+        shares = [keys[first::workers] for first in range(workers)]
+        with timed(len(keys), runs):
+            list(pool.map(encode_all, [source] * workers, shares))
+
+
+def run_ours(source: Source, workers: int, new: list[Run], there: list[Run]) -> None:
+    """Preprocess in a new cluster, and once more when its workers are there."""
+    from benchmarks.preprocessing import local_cluster, preprocess  # Ray, when all is set for it
+
+    num_images = sum(map(len, source.keys().values()))
+    with local_cluster(workers):
+        for runs in (new, there):
+            with timed(num_images, runs):
+                preprocess(source, f"s3://cgnet/benchmarks/{uuid.uuid4().hex}")
+
+
+def main() -> None:
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("camvid", type=Path, help="the folder of the SegNet tutorial")
+    parser.add_argument("--repeats", type=int, default=2)
+    options = parser.parse_args()
+    camvid.prepare(options.camvid)
+    source = open_source("camvid", options.camvid)
+    runs: dict[tuple[str, int], list[Run]] = {(n, w): [] for w in WORKERS for n in SUBJECTS}
+    for _ in range(options.repeats):
+        for workers in WORKERS:
+            limit, new, there = (runs[name, workers] for name in SUBJECTS)
+            run_limit(source, workers, limit)
+            run_ours(source, workers, new, there)
+            say(f"{workers}: {limit[-1]}, {new[-1]}, {there[-1]}")
+    rates = {subject: statistics.median(r.rate for r in found) for subject, found in runs.items()}
+    rows = [
+        [
+            name,
+            str(workers),
+            f"{rates[name, workers]:.1f}",
+            f"{rates[name, workers] / rates[SUBJECTS[0], workers]:.2f}",
+            f"{rates[name, workers] / rates[name, WORKERS[0]]:.2f}",
+            f"{statistics.median(run.cpu_ms for run in found):.0f}",
+        ]
+        for (name, workers), found in runs.items()
+    ]
+    print_setting(f"CamVid, 360x480, to a local SeaweedFS; medians of {options.repeats} runs.")
+    header = ("", "workers", "images/s", "of the limit", "of one worker", "CPU ms an image")
+    print_table(header, rows)
+
+
+if __name__ == "__main__":
+    main()
