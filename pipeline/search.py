@@ -1,17 +1,23 @@
 """`python -m pipeline.search`: the front of mean IoU against size, within a parameter budget."""
 
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
 
 from pipeline.cli import run_command
 from pipeline.core.config import CachePolicy, CorruptPolicy, TrainConfig
 from pipeline.core.errors import UsageError
-from pipeline.core.units import format_count, parse_count
+from pipeline.core.units import format_count, format_duration, parse_count
+from pipeline.search_options import EffortOptions, StrategyOptions
 
 if TYPE_CHECKING:
+    from pipeline.core.space import SearchSpace
+    from pipeline.runtime.records import TrialRecord
     from pipeline.runtime.session import Outcome
+    from pipeline.runtime.study import Study
 
 
 @dataclass(frozen=True)
@@ -23,9 +29,13 @@ class SearchOptions:
     dataset: str = "streets"
     """Name of a data set in the store, or the URI of one; streets is made if it is not there."""
     space: str = "cgnet"
-    """Which architectures: a name from search_spaces/."""
-    trials: int = 10
-    """Trainings that the study is to hold in the end."""
+    """Which architectures: a name from search_spaces/, or the path of a file like those."""
+    effort: Annotated[EffortOptions, tyro.conf.OmitArgPrefixes] = field(
+        default_factory=EffortOptions
+    )
+    strategy: Annotated[StrategyOptions, tyro.conf.OmitArgPrefixes] = field(
+        default_factory=StrategyOptions
+    )
     epochs: int = 2
     """Passes over the train split in each training."""
     batch_size: int = 8
@@ -36,6 +46,12 @@ class SearchOptions:
     """Name of the study; a study of this name goes on. Else made of data set, space and budget."""
     seed: int = 0
     """Of the proposals and of every training."""
+    dry_run: bool = False
+    """Say what would be searched and what it would cost, and train nothing."""
+    simulate: Path | None = None
+    """Search a table of trainings made before (Parquet) on a virtual clock, and train nothing."""
+    workers: int = 1
+    """Trainings at once in a simulation; a real search takes what the cluster has."""
     cache: CachePolicy = "auto"
     """What workers keep of the data: nothing, shards on disk, or pictures in memory."""
     on_corrupt: CorruptPolicy = "fail"
@@ -51,14 +67,15 @@ def search(options: SearchOptions) -> int:
     from pipeline.core.space import load_space  # numpy: not needed for --help
 
     budget = parse_count(options.budget)
+    effort, floor = options.effort.effort(), options.strategy.checked_floor()
+    if options.simulate is not None:
+        return _simulate(options, options.simulate, budget)
     space = load_space(options.space)
     training = TrainConfig(
         epochs=options.epochs,
         batch_size=options.batch_size,
         num_workers=options.workers_per_trial,
     )
-    if options.trials < 1:
-        raise UsageError(f"--trials must be at least 1, got {options.trials}")
     space.pool(num_classes=1).within(budget)  # a sieve: no data set has fewer classes
 
     # Torch, Ray and MLflow only now, when the words are known to be right.
@@ -66,73 +83,145 @@ def search(options: SearchOptions) -> int:
 
     environment.configure(options.state_dir)
     from pipeline.runtime import console, datasets
+    from pipeline.runtime.preview import Images, preview
     from pipeline.runtime.session import SearchPlan, run_search
-    from pipeline.runtime.study import Study, study_storage
+    from pipeline.runtime.study import Strategy, Study, study_storage
+    from pipeline.runtime.warm_start import read_earlier
 
     datasets.reach(options.store, options.state_dir)
     data, info = datasets.open_or_make(options.dataset, options.store, options.state_dir)
     datasets.check_batches(info, training)
     data = replace(data, cache=options.cache, on_corrupt=options.on_corrupt)
-    pool = space.pool(info.classes.num_classes).within(budget)
+    everything = space.pool(info.classes.num_classes)
     name = options.name or f"{info.name}-{space.name}-{format_count(budget)}"
     settings = {
-        "space": space.name,
-        "budget": budget,
+        **_settings(options, space, budget, floor),
         "dataset": data.uri,
         "fingerprint": data.fingerprint,
         "on_corrupt": data.on_corrupt,
-        "epochs": options.epochs,
-        "batch_size": options.batch_size,
-        "workers_per_trial": options.workers_per_trial,
-        "seed": options.seed,
     }
     console.log_to_file(options.state_dir / "logs" / f"{name}.log")
-    with study_storage(options.state_dir, name) as storage:
-        study = Study(storage, name, pool, settings, options.seed)
-        console.say(f"study {name}: {len(pool):,} networks of space {space.name} fit {budget:,}")
+    strategy = Strategy(options.strategy.sampler, options.strategy.stopping)
+    earlier = options.strategy.warm_start
+    told = read_earlier(options.state_dir, earlier, settings) if earlier else []
+    with study_storage(options.state_dir, name, keep=not options.dry_run) as storage:
+        study = Study(storage, name, everything.within(budget), settings, options.seed, strategy)
+        if options.dry_run:
+            images = Images(info.num_samples["train"], *info.image_size)
+            sys.stdout.write(preview(study, everything, images, training, effort) + "\n")
+            return 0
+        if earlier:
+            study.warm_start(earlier, told)
+            console.say(f"{len(told)} trials of study {earlier} inform the proposals")
+        console.say(
+            f"study {name}: {len(study.pool):,} networks of space {space.name} fit {budget:,}; "
+            f"hypervolume counts above {floor * 100:g} % mIoU"
+        )
         plan = SearchPlan(
             data=data,
             info=info,
             training=training,
             seed=options.seed,
-            num_trials=options.trials,
+            effort=effort,
             studies_uri=f"{options.store.rstrip('/')}/studies",
             state_dir=options.state_dir,
         )
         outcome = run_search(plan, study)
-    return _report(outcome, name, budget)
+        return _report(outcome, study)
 
 
-def _report(outcome: "Outcome", name: str, budget: int) -> int:
-    from pipeline.runtime.console import front_table, left_out, say
-    from pipeline.runtime.study import State, front, front_hypervolume
+def _settings(
+    options: SearchOptions, space: "SearchSpace", budget: int, floor: float
+) -> dict[str, object]:
+    """Return what makes trials of a study comparable, but for the data."""
+    return {
+        "space": space.name,
+        **{f"space_{name}": list(space.labels(name)) for name in space.choices},
+        "budget": budget,
+        "floor": floor,
+        "epochs": options.epochs,
+        "batch_size": options.batch_size,
+        "workers_per_trial": options.workers_per_trial,
+        "seed": options.seed,
+    }
+
+
+def _simulate(options: SearchOptions, path: Path, budget: int) -> int:
+    """Search a table; print the front and what the search took on the clock of its trainings."""
+    if options.workers < 1:
+        raise UsageError(f"--workers must be at least 1, got {options.workers}")
+    from optuna.storages import InMemoryStorage
+
+    from pipeline.runtime.simulation import simulate
+    from pipeline.runtime.study import Strategy, Study
+    from pipeline.runtime.table import read_table
+
+    table = read_table(path)
+    study = Study(
+        InMemoryStorage(),
+        path.stem,
+        table.pool.within(budget),
+        {"budget": budget, "floor": options.strategy.checked_floor()},
+        options.seed,
+        Strategy(options.strategy.sampler, options.strategy.stopping),
+    )
+    clock_ms = simulate(
+        study,
+        lambda trial: table.training_of(trial, options.seed),
+        workers=options.workers,
+        effort=options.effort.effort(),
+    )
+    took = f"{study.progress.epochs} epochs in {format_duration(clock_ms / 1000)}"
+    lines = [
+        f"simulated {path.name}: {_counts(study.trials())}; {took} of {options.workers} workers"
+    ]
+    sys.stdout.write("\n".join([*lines, *_front_lines(study)]) + "\n")
+    return 0
+
+
+def _counts(trials: list["TrialRecord"]) -> str:
+    from pipeline.runtime.records import State
 
     counts = [
         f"{count} {state}"
         for state in State
-        if (count := sum(trial.state is state for trial in outcome.trials))
+        if (count := sum(trial.state is state for trial in trials))
     ]
-    best = front(outcome.trials)
-    lines = [f"study {name}: {', '.join(counts) or 'no trials'}"]
+    return ", ".join(counts) or "no trials"
+
+
+def _front_lines(study: "Study") -> list[str]:
+    from pipeline.runtime.console import front_table
+    from pipeline.runtime.records import front
+
+    if not (best := front(study.trials())):
+        return []
+    above = f" above {study.floor * 100:g} %" if study.floor else ""
+    return [
+        f"front of {len(best)}, hypervolume {study.hypervolume:.3f} of {study.budget:,} parameters "
+        f"x 100 % mIoU{above}",
+        front_table(study.trials()),
+    ]
+
+
+def _report(outcome: "Outcome", study: "Study") -> int:
+    from pipeline.runtime.console import left_out, say
+
+    lines = [f"study {study.name}: {_counts(outcome.trials)}"]
     lines += [f"  failed {t.number}: {t.failure}" for t in outcome.trials if t.failure][:3]
-    if best:
-        volume = front_hypervolume(outcome.trials, budget)
-        lines += [
-            f"front of {len(best)}, hypervolume {volume:.3f} of {budget:,} parameters x 100 % mIoU",
-            front_table(outcome.trials),
-            f"picture:  {outcome.picture}",
-            f"champion: {outcome.champion}",
-        ]
+    if found := _front_lines(study):
+        lines += [*found, f"picture:  {outcome.picture}", f"champion: {outcome.champion}"]
     lines.append(f"MLflow:   {outcome.mlflow}")
     sys.stdout.write("\n".join(lines) + "\n")
     if corrupt := {what for t in outcome.trials for r in t.results for what in r.corrupt}:
         say(left_out(sorted(corrupt)))
     if outcome.messages_lost:
         say(f"warning: MLflow did not take {outcome.messages_lost} messages; the study has them")
-    if not outcome.finished:
+    if outcome.ended_by is None:
         say("interrupted: the same command with this --name goes on")
         return 130
-    return 0 if best else 1
+    say(f"ended after {outcome.ended_by}")
+    return 0 if found else 1
 
 
 def main() -> int:

@@ -1,10 +1,14 @@
 """Finite search spaces: counted, enumerated and cut to a budget exactly, before any training."""
 
 import importlib
+import importlib.util
+import math
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -140,15 +144,32 @@ class Pool:
 
     def row(self, labels: Mapping[str, Any]) -> int | None:
         """Return the row with these labels, or None if it is not in this pool."""
-        return self._rows.get(tuple(labels[name] for name in self.space.choices))
+        code = 0
+        for (name, values), step in zip(self._positions.items(), self._steps, strict=True):
+            if (position := values.get(labels[name])) is None:
+                return None
+            code += position * step
+        codes, rows = self._codes
+        at = int(np.searchsorted(codes, code))
+        return int(rows[at]) if at < len(codes) and codes[at] == code else None
 
     @cached_property
-    def _rows(self) -> dict[tuple[Label, ...], int]:
-        columns = [
-            np.array(self.space.labels(name), dtype=object)[self.picks[:, j]]
-            for j, name in enumerate(self.space.choices)
-        ]
-        return {key: row for row, key in enumerate(zip(*columns, strict=True))}
+    def _positions(self) -> dict[str, dict[Label, int]]:
+        names = self.space.choices
+        return {name: {v: i for i, v in enumerate(self.space.labels(name))} for name in names}
+
+    @cached_property
+    def _steps(self) -> list[int]:
+        """Return what one position of each choice adds to a row's code."""
+        lengths = [len(values) for values in self.space.choices.values()]
+        return [math.prod(lengths[j + 1 :]) for j in range(len(lengths))]
+
+    @cached_property
+    def _codes(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the codes of all rows, rising, and the row of each."""
+        codes = self.picks.astype(np.int64) @ np.array(self._steps, dtype=np.int64)
+        rows = np.argsort(codes)
+        return codes[rows], rows
 
     def row_of(self, architecture: Architecture) -> int | None:
         """Return the row that builds the network of ``architecture``, or None if none does."""
@@ -185,12 +206,37 @@ def space_names() -> list[str]:
 
 
 def load_space(name: str) -> SearchSpace:
-    """Return the space declared as ``SPACE`` in ``search_spaces/<name>.py``.
+    """Return the ``SPACE`` that a file declares: ``search_spaces/<name>.py``, or one given by path.
+
+    A file of the user's is run: it is Python.
 
     Raises:
-        UsageError: there is no such space; says which there are.
+        UsageError: there is no such space, or the file declares none.
     """
-    if name not in space_names():
-        raise UsageError(f"no search space {name!r}: there are {', '.join(space_names())}")
-    space: SearchSpace = importlib.import_module(f"search_spaces.{name}").SPACE
+    if name in space_names():
+        module = importlib.import_module(f"search_spaces.{name}")
+    elif name.endswith(".py") and Path(name).is_file():
+        module = _run(Path(name))
+    else:
+        raise UsageError(
+            f"no search space {name!r}: there are {', '.join(space_names())}; or give the path of "
+            "a .py file that declares a SPACE"
+        )
+    space = getattr(module, "SPACE", None)
+    if not isinstance(space, SearchSpace):
+        raise UsageError(f"{name} declares no SPACE = SearchSpace(...)")
     return space
+
+
+def _run(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None, "its name ends in .py"
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except UsageError:
+        raise
+    except Exception as cause:
+        raise UsageError(f"{path} does not run: {type(cause).__name__}: {cause}") from cause
+    return module

@@ -1,4 +1,4 @@
-"""Counts and sizes as people write them: 0.5M, 500k, 496306, 120x160, 32MB."""
+"""Counts, durations and sizes as people write them: 0.5M, 1h30m, 120x160, 32MB."""
 
 import re
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from pipeline.core.errors import UsageError
 
 _FACTORS = {"": 1, "k": 1_000, "m": 1_000_000, "g": 1_000_000_000}
 _COUNT = re.compile(r"(\d+(?:[_,]\d{3})*(?:\.\d+)?|\.\d+)\s*([kmg]?)", re.IGNORECASE)
+_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
 _SIZE = re.compile(r"(\d+)x(\d+)", re.IGNORECASE)
 _BYTES = re.compile(r"(.*?)\s*b(?:ytes?)?", re.IGNORECASE)
 
@@ -48,9 +49,30 @@ def parse_count(text: str) -> int:
     return int(scaled)
 
 
+def parse_duration(text: str) -> float:
+    """Return the seconds that ``text`` names: ``2h``, ``90m``, ``1h30m``, ``45s``.
+
+    Raises:
+        UsageError: ``text`` is no duration, or none at all.
+    """
+    match = _DURATION.fullmatch(text.strip().lower())
+    parts = [float(part or 0) for part in match.groups()] if match else [0.0]
+    if sum(parts) <= 0:
+        raise UsageError(f"{text!r} is not a duration: write hours, minutes, seconds, like 1h30m")
+    hours, minutes, seconds = parts
+    return hours * 3600 + minutes * 60 + seconds
+
+
+def format_duration(seconds: float) -> str:
+    """Return ``seconds`` for people, in the unit that suits."""
+    if seconds < 90:
+        return f"{max(round(seconds), 1)} s"
+    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
 def format_count(count: int) -> str:
     """Return ``count`` to four digits or fewer for people: 494258 becomes ``494.3k``."""
-    for suffix, factor in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
+    for suffix, factor in (("T", 10**12), ("G", 10**9), ("M", 10**6), ("k", 10**3)):
         if count >= factor:
             return f"{count / factor:.4g}{suffix}"
     return str(count)

@@ -1,8 +1,9 @@
 """Between those who want a network trained and the groups that train: one small Ray actor.
 
-A job waits here until a group is free, its results wait here until they are fetched, and a word to
-stop reaches the group with the answer to its next result. A group that died and came back asks
-again and is given the job it was on, so nothing else has to know of the death.
+A job waits here until a group is free, its results wait here until they are fetched. At a rung the
+group waits for the verdict before it trains on, so that no epoch is trained for nothing. A group
+that died and came back asks again and is given the job it was on, so nothing else has to know of
+the death.
 """
 
 import asyncio
@@ -20,16 +21,27 @@ _PATIENCE_S = 2.0  # how long a call waits; idle groups keep each other company 
 
 @dataclass(frozen=True)
 class Job:
-    """A training to be done: the spec as JSON, and the URI of its checkpoint folder."""
+    """A training to be done.
+
+    Attributes:
+        id: of the job.
+        spec: of the training, as JSON.
+        checkpoints: URI of its folder.
+        rungs: epochs after which it waits for a verdict.
+    """
 
     id: str
     spec: str
     checkpoints: str
+    rungs: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class Event:
-    """What became of a job: an epoch's result, or why there will be none. ``ends`` the job."""
+    """What became of a job: an epoch's result, or why there will be none. ``ends`` the job.
+
+    With neither result nor failure it was stopped by a verdict.
+    """
 
     result: EpochResult | None = None
     failure: str = ""
@@ -50,6 +62,10 @@ class _Group:
     attempts: int = 0
     reached: int = 0  # the last epoch whose result was passed on
     last_error: str = ""
+    judged: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.judged.set()
 
 
 @dataclass
@@ -60,7 +76,6 @@ class Broker:
     events: dict[str, asyncio.Queue[Event]] = field(
         default_factory=lambda: defaultdict(asyncio.Queue)
     )
-    stopping: set[str] = field(default_factory=set)
     groups: dict[int, _Group] = field(default_factory=lambda: defaultdict(_Group))
     closed: bool = False
     broken: str = ""
@@ -79,9 +94,13 @@ class Broker:
             del self.events[job_id]
         return event
 
-    async def stop(self, job_id: str) -> None:
-        """Have the job end after its current epoch."""
-        self.stopping.add(job_id)
+    async def judge(self, job_id: str, goes_on: bool) -> None:
+        """Tell the group that waits at a rung of this job whether to train on."""
+        for group in self.groups.values():
+            if group.job is not None and group.job.id == job_id:
+                group.judged.set()
+                if not goes_on:
+                    self._end(group, Event(ends=True))
 
     async def next_assignment(self, group_id: int) -> Assignment:
         """Return what a group, whose rank 0 asks, is to do."""
@@ -107,18 +126,17 @@ class Broker:
         A group that came back yields its earlier epochs again; they are passed on once.
         """
         group = self.groups[group_id]
-        if group.job is None:
-            return False
-        if result.epoch <= group.reached:
-            return True
-        group.reached = result.epoch
-        ends = result.is_last or group.job.id in self.stopping
-        event = Event(result=result, ends=ends)
-        if ends:
-            self._end(group, event)
-        else:
-            self.events[group.job.id].put_nowait(event)
-        return not ends
+        job = group.job
+        if job is not None and result.epoch > group.reached:
+            group.reached = result.epoch
+            if result.is_last:
+                self._end(group, Event(result=result, ends=True))
+            else:
+                if result.epoch in job.rungs:
+                    group.judged.clear()
+                self.events[job.id].put_nowait(Event(result=result))
+        await group.judged.wait()
+        return group.job is not None
 
     async def fail(self, group_id: int, cause: str) -> None:
         """End the group's job: trying again would fail the same way. The first cause counts."""
@@ -148,8 +166,8 @@ class Broker:
     def _end(self, group: _Group, event: Event) -> None:
         assert group.job is not None
         self.events[group.job.id].put_nowait(event)
-        self.stopping.discard(group.job.id)
         group.job = None
+        group.judged.set()
 
 
 def start_broker() -> Any:

@@ -10,6 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.core.units import format_duration
 from pipeline.runtime.study import State, TrialRecord, front, front_hypervolume
 
 _QUIET = ("ray", "mlflow", "optuna", "alembic", "botocore", "urllib3", "httpx", "matplotlib")
@@ -66,7 +67,7 @@ class Progress:
         rate = done / max(now - self._started, 1e-9)
         self._text = f"{done}/{total} {self._unit}, {rate:.{0 if rate >= 10 else 1}f}/s"
         if done < total:
-            self._text += f", about {_duration((total - done) / rate)} left"
+            self._text += f", about {format_duration((total - done) / rate)} left"
         due = done == total or now - self._said >= self._SECONDS_BETWEEN_LINES
         if due and not self._live.is_started:
             self._said = now
@@ -77,11 +78,17 @@ class SearchConsole:
     """Shows a search; a listener of its trials."""
 
     def __init__(
-        self, trials: list[TrialRecord], num_trials: int, budget: int, clock: Callable[[], float]
+        self,
+        trials: list[TrialRecord],
+        num_trials: int | None,
+        budget: int,
+        clock: Callable[[], float],
+        floor: float = 0.0,
     ) -> None:
         self._trials = {trial.number: trial for trial in trials}
         self._num_trials = num_trials
         self._budget = budget
+        self._floor = floor
         self._clock = clock
         self._started = clock()
         self._epochs_seen = 0
@@ -112,10 +119,9 @@ class SearchConsole:
         self._trials[trial.number] = trial
         if not self._out.is_terminal:
             ended = sum(t.state is not State.RUNNING for t in self._trials.values())
-            outcome = trial.failure or f"mIoU {trial.mean_iou * 100:.1f} %"
             say(
-                f"[{ended}/{self._num_trials}] trial {trial.number} {trial.state}: "
-                f"{trial.architecture.label}, {trial.num_params:,} parameters, {outcome}"
+                f"[{ended}{self._of_all('/')}] trial {trial.number} {trial.state}: "
+                f"{trial.architecture.label}, {trial.num_params:,} parameters, {_outcome(trial)}"
                 f"{self._time_left()}"
             )
 
@@ -124,11 +130,11 @@ class SearchConsole:
         best = front(trials)
         counts = {state: sum(t.state is state for t in trials) for state in State}
         states = ", ".join(f"{counts[s]} {s}" for s in State if counts[s] or s is State.COMPLETE)
-        summary = f"{states} of {self._num_trials} trials{self._time_left()}"
+        summary = f"{states}{self._of_all(' of ')} trials{self._time_left()}"
         if best:
             summary += (
                 f"\nbest {best[-1].mean_iou * 100:.1f} % mIoU, front of {len(best)}, "
-                f"hypervolume {front_hypervolume(trials, self._budget):.3f}"
+                f"hypervolume {front_hypervolume(trials, self._budget, self._floor):.3f}"
             )
         running = Table(
             "trial", "network", "parameters", "epoch", "mIoU %", box=None, pad_edge=False
@@ -144,9 +150,12 @@ class SearchConsole:
                 )
         return Group(Text(summary), running)
 
+    def _of_all(self, joint: str) -> str:
+        return "" if self._num_trials is None else f"{joint}{self._num_trials}"
+
     def _time_left(self) -> str:
         """Return an estimate from the epochs seen since the start, empty before the first."""
-        if not self._epochs_seen:
+        if not self._epochs_seen or self._num_trials is None:
             return ""
         epochs = max(t.results[-1].epochs for t in self._trials.values() if t.results)
         open_trials = self._num_trials - sum(
@@ -155,7 +164,7 @@ class SearchConsole:
         done = sum(len(t.results) for t in self._trials.values() if t.state is State.RUNNING)
         left = max(open_trials * epochs - done, 0)
         seconds = left * (self._clock() - self._started) / self._epochs_seen
-        return f", about {_duration(seconds)} left" if left else ""
+        return f", about {format_duration(seconds)} left" if left else ""
 
 
 def front_table(trials: list[TrialRecord]) -> str:
@@ -178,6 +187,15 @@ def front_table(trials: list[TrialRecord]) -> str:
     )
 
 
+def _outcome(trial: TrialRecord) -> str:
+    if trial.failure:
+        return trial.failure
+    reached = f"mIoU {trial.mean_iou * 100:.1f} %"
+    if trial.state is State.STOPPED:
+        return f"{reached} after epoch {_epoch(trial)}: {trial.judgement}"
+    return reached
+
+
 def left_out(corrupt: Sequence[str]) -> str:
     """Return the warning that samples were skipped, with the first of the reasons."""
     return (
@@ -190,9 +208,3 @@ def _epoch(trial: TrialRecord) -> str:
     if not trial.results:
         return "-"
     return f"{trial.results[-1].epoch}/{trial.results[-1].epochs}"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{max(round(seconds), 1)} s"
-    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

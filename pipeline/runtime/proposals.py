@@ -1,4 +1,4 @@
-"""Which architecture is trained next: any Optuna sampler behind an exact gate.
+"""Which architecture is trained next: any sampler behind an exact gate.
 
 A proposal over budget, or of an architecture the study already holds, never becomes a trial.
 """
@@ -8,27 +8,16 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
-from optuna.trial import FrozenTrial
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial, TrialState
 
 from pipeline.core.architecture import Architecture
-from pipeline.core.space import Label, Pool, SearchSpace
+from pipeline.core.errors import UsageError
+from pipeline.core.space import Pool
+from pipeline.runtime.samplers import WARM_START, EHVISampler, GridSampler, RowSampler, Seen
 
 NUM_START = 6  # trials spread over the sizes before a model proposes
-_MAX_REFUSALS = 100
-
-
-def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
-    """Return the choices of a space as Optuna knows them; consecutive numbers keep order."""
-    return {name: _distribution(space.labels(name)) for name in space.choices}
-
-
-def _distribution(labels: Sequence[Label]) -> BaseDistribution:
-    if all(isinstance(label, int) for label in labels):
-        low, high = int(labels[0]), int(labels[-1])
-        if list(labels) == list(range(low, high + 1)):
-            return IntDistribution(low, high)
-    return CategoricalDistribution(labels)
+_SLOW_PATIENCE = 3  # of a sampler that thinks for a second and then mostly says the same
 
 
 def start_rows(pool: Pool, count: int, seed: int) -> list[int]:
@@ -49,44 +38,44 @@ def start_rows(pool: Pool, count: int, seed: int) -> list[int]:
     return list(dict.fromkeys(rows))[:count]
 
 
-class GatedSampler(optuna.samplers.BaseSampler):
+class GatedSampler(RowSampler):
     """Starts spread over the sizes, then asks ``proposer``, and lets through what is new and fits.
 
     When the proposer cannot come up with such an architecture, one is drawn from those left.
     """
 
-    def __init__(self, pool: Pool, proposer: optuna.samplers.BaseSampler, seed: int) -> None:
-        self.pool = pool
+    def __init__(
+        self,
+        pool: Pool,
+        proposer: optuna.samplers.BaseSampler,
+        seed: int,
+        *,
+        num_start: int = NUM_START,
+        patience: int = 100,
+    ) -> None:
+        super().__init__(pool)
         self.proposer = proposer
         self.seed = seed
-        self.start = start_rows(pool, NUM_START, seed)
-
-    def infer_relative_search_space(
-        self, study: optuna.Study, trial: FrozenTrial
-    ) -> dict[str, BaseDistribution]:
-        """Return every choice: a candidate is judged whole."""
-        return distributions(self.pool.space)
+        self.start = start_rows(pool, num_start, seed) if num_start else []
+        self.patience = patience
+        self._seen = Seen(pool)
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """Return the labels of an architecture within budget that the study does not hold."""
-        taken = {
-            row
-            for other in study.get_trials(deepcopy=False)
-            if other.params.keys() == search_space.keys()
-            and (row := self.pool.row(other.params)) is not None
-        }
-        for row in self.start:
-            if row not in taken:
-                return dict(self.pool.labels(row))
-        for _ in range(_MAX_REFUSALS):
+        known = self._seen.read(study.get_trials(deepcopy=False))
+        taken = self._seen.taken
+        if WARM_START not in study.user_attrs:
+            for row in self.start:
+                if not taken[row]:
+                    return dict(self.pool.labels(row))
+        for _ in range(self.patience):
             labels = self._propose(study, trial, search_space)
-            if (found := self.pool.row(labels)) is not None and found not in taken:
+            if (found := self.pool.row(labels)) is not None and not taken[found]:
                 return labels
-        left = np.setdiff1d(np.arange(len(self.pool)), list(taken))
-        draw = np.random.default_rng((self.seed, trial.number))
-        return dict(self.pool.labels(int(draw.choice(left))))
+        draw = np.random.default_rng((self.seed, len(known)))
+        return dict(self.pool.labels(int(draw.choice(self._seen.free))))
 
     def _propose(
         self, study: optuna.Study, trial: FrozenTrial, space: dict[str, BaseDistribution]
@@ -98,12 +87,54 @@ class GatedSampler(optuna.samplers.BaseSampler):
                 labels[name] = self.proposer.sample_independent(study, trial, name, distribution)
         return labels
 
-    def sample_independent(
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        """Pass on what Optuna tells every sampler."""
+        self.proposer.before_trial(study, trial)
+
+    def after_trial(
         self,
         study: optuna.Study,
         trial: FrozenTrial,
-        param_name: str,
-        param_distribution: BaseDistribution,
-    ) -> Any:
-        """Refuse: every choice is made by ``sample_relative``."""
-        raise LookupError(f"{param_name} is no choice of space {self.pool.space.name}")
+        state: TrialState,
+        values: Sequence[float] | None,
+    ) -> None:
+        """Pass on what Optuna tells every sampler."""
+        self.proposer.after_trial(study, trial, state, values)
+
+
+def make_sampler(
+    name: str, pool: Pool, seed: int, *, limit: float, floor: float, max_candidates: int
+) -> GatedSampler:
+    """Return the sampler of this name behind the gate.
+
+    Args:
+        name: ehvi, tpe, nsga2, gp, random or grid.
+        pool: the architectures within budget.
+        seed: of all that is drawn.
+        limit: the least size that does not count; of ehvi.
+        floor: the accuracy that must be exceeded to count; of ehvi.
+        max_candidates: among which ehvi chooses at a time.
+
+    Raises:
+        UsageError: there is no such sampler.
+    """
+    match name:
+        case "ehvi":
+            ehvi = EHVISampler(pool, seed, limit=limit, floor=floor, max_candidates=max_candidates)
+            return GatedSampler(pool, ehvi, seed)
+        case "tpe":
+            tpe = optuna.samplers.TPESampler(
+                seed=seed, multivariate=True, n_startup_trials=NUM_START
+            )
+            return GatedSampler(pool, tpe, seed)
+        case "nsga2":
+            nsga2 = optuna.samplers.NSGAIISampler(seed=seed, population_size=16)
+            return GatedSampler(pool, nsga2, seed)
+        case "gp":
+            gp = optuna.samplers.GPSampler(seed=seed, n_startup_trials=NUM_START)
+            return GatedSampler(pool, gp, seed, patience=_SLOW_PATIENCE)
+        case "random":
+            return GatedSampler(pool, optuna.samplers.RandomSampler(seed=seed), seed)
+        case "grid":
+            return GatedSampler(pool, GridSampler(pool), seed, num_start=0)
+    raise UsageError(f"no sampler {name!r}: there are ehvi, tpe, nsga2, gp, random and grid")

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pipeline.core.config import DataConfig, TrainConfig, TrialSpec
+from pipeline.core.effort import Effort
 from pipeline.core.manifest import DatasetInfo
 from pipeline.runtime import cluster, services
 from pipeline.runtime.champion import register_champion
@@ -15,7 +16,7 @@ from pipeline.runtime.console import SearchConsole, say
 from pipeline.runtime.figures import front_html, front_png
 from pipeline.runtime.groups import training_groups
 from pipeline.runtime.storage import absolute_uri
-from pipeline.runtime.study import State, Study, TrialRecord, front, front_hypervolume
+from pipeline.runtime.study import Study, TrialRecord, front
 from pipeline.runtime.tracking import StudyTracker, check_mlflow
 from pipeline.runtime.trials import run_trials
 
@@ -28,7 +29,7 @@ class SearchPlan:
     info: DatasetInfo
     training: TrainConfig
     seed: int
-    num_trials: int
+    effort: Effort
     studies_uri: str  # one folder a study, in it one a trial
     state_dir: Path
 
@@ -42,7 +43,7 @@ class Outcome:
     """What a run of a search leaves behind."""
 
     trials: list[TrialRecord]
-    finished: bool
+    ended_by: str | None  # None: it was interrupted
     picture: Path
     mlflow: str
     champion: str | None
@@ -50,26 +51,25 @@ class Outcome:
 
 
 def run_search(plan: SearchPlan, study: Study) -> Outcome:
-    """Train until the study holds the planned trials, or Ctrl-C; record and draw what there is.
+    """Train until the effort is spent, or Ctrl-C; record and draw what there is.
 
     Raises:
         ServiceUnavailable: MLflow or Ray cannot be used; nothing has been started then.
     """
-    missing = plan.num_trials - sum(t.state is not State.RUNNING for t in study.trials())
+    started = time.monotonic()
+    more = _ended_by(plan, study, 0.0) is None
     with ThreadPoolExecutor(1) as executor:
         mlflow_ready = executor.submit(_start_mlflow, plan.state_dir)
-        if missing > 0:
+        if more:
             cluster.connect()
         mlflow_ready.result()
     tracker = StudyTracker(
         study, plan.info, _params(plan, study), lambda trial: trial_uri(plan, study, trial)
     )
-    if missing > 0:
-        _train(plan, study, tracker, missing)
+    if more:
+        _train(plan, study, tracker, started)
     trials = study.trials()
-    finished = sum(t.state is not State.RUNNING for t in trials) >= min(
-        plan.num_trials, len(study.pool)
-    )
+    ended_by = _ended_by(plan, study, time.monotonic() - started)
     picture = _draw(plan, study, trials, tracker)
     champion = None
     if best := front(trials):
@@ -79,8 +79,8 @@ def run_search(plan: SearchPlan, study: Study) -> Outcome:
             run_id=tracker.run_id,
             checkpoints=trial_uri(plan, study, best[-1]),
         )
-    lost = tracker.close(finished)
-    return Outcome(trials, finished, picture, tracker.address, champion, lost)
+    lost = tracker.close(finished=ended_by is not None)
+    return Outcome(trials, ended_by, picture, tracker.address, champion, lost)
 
 
 def trial_uri(plan: SearchPlan, study: Study, trial: TrialRecord) -> str:
@@ -93,11 +93,22 @@ def _start_mlflow(state_dir: Path) -> None:
     check_mlflow()
 
 
-def _train(plan: SearchPlan, study: Study, tracker: StudyTracker, missing: int) -> None:
-    slots = min(cluster.num_slots(plan.training.num_workers), missing)
+def _ended_by(plan: SearchPlan, study: Study, seconds: float) -> str | None:
+    """Return what has ended the search, or None when there is more to do."""
+    if study.progress.trials >= len(study.pool):
+        return "every network that fits"
+    return plan.effort.spent(study.progress, seconds)
+
+
+def _train(plan: SearchPlan, study: Study, tracker: StudyTracker, started: float) -> None:
+    slots = cluster.num_slots(plan.training.num_workers)
+    if plan.effort.trials is not None:
+        slots = min(slots, plan.effort.trials - study.progress.trials)
     workers = plan.training.num_workers
     say(f"{slots} trials at once, {workers} workers each; watch at {tracker.address}")
-    console = SearchConsole(study.trials(), plan.num_trials, study.budget, time.monotonic)
+    console = SearchConsole(
+        study.trials(), plan.effort.trials, study.budget, time.monotonic, study.floor
+    )
     with (
         console,
         training_groups(slots, plan.training.num_workers, plan.studies_uri) as broker,
@@ -107,7 +118,9 @@ def _train(plan: SearchPlan, study: Study, tracker: StudyTracker, missing: int) 
             plan.spec,
             broker,
             [tracker, console],
-            num_trials=missing,
+            is_spent=lambda running: (
+                plan.effort.spent(study.progress, time.monotonic() - started, running) is not None
+            ),
             concurrency=slots,
             checkpoints=lambda trial: trial_uri(plan, study, trial),
             scratch=plan.state_dir / "tune",
@@ -143,7 +156,8 @@ def _draw(plan: SearchPlan, study: Study, trials: list[TrialRecord], tracker: St
 def _front_json(trials: list[TrialRecord], study: Study) -> dict[str, object]:
     return {
         "budget": study.budget,
-        "hypervolume": front_hypervolume(trials, study.budget),
+        "floor": study.floor,
+        "hypervolume": study.hypervolume,
         "front": [
             {
                 "trial": trial.number,

@@ -4,74 +4,85 @@ Only the driver opens it. What is written here survives it: proposals, every epo
 trial ended. MLflow and the console are views of it.
 """
 
-import fcntl
 import json
-import math
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from enum import StrEnum
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import optuna
-from optuna.storages import BaseStorage, JournalStorage
-from optuna.storages.journal import JournalFileBackend
-from optuna.trial import FrozenTrial, TrialState
+from optuna.storages import BaseStorage
+from optuna.trial import TrialState
 
-from pipeline.core.architecture import Architecture
 from pipeline.core.config import EpochResult
-from pipeline.core.cost import count_parameters
+from pipeline.core.effort import Progress
 from pipeline.core.errors import UsageError
-from pipeline.core.front import hypervolume, pareto_front
+from pipeline.core.proposer import MAX_CANDIDATES
 from pipeline.core.space import Pool
-from pipeline.runtime.proposals import NUM_START, GatedSampler, distributions
+from pipeline.core.stopping import RULES, Curve, Verdict, rungs
+from pipeline.runtime.proposals import make_sampler
+from pipeline.runtime.records import (
+    EPOCH,
+    FAILURE,
+    STARTED,
+    STATES,
+    STOPPED,
+    State,
+    TrialRecord,
+    epoch_to_json,
+    front,
+    front_hypervolume,
+    record_of,
+)
+from pipeline.runtime.samplers import PREDICTION, WARM_START, distributions
+from pipeline.runtime.study_storage import study_storage
+
+__all__ = [
+    "State",
+    "Strategy",
+    "Study",
+    "TrialRecord",
+    "front",
+    "front_hypervolume",
+    "study_storage",
+]
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
-_EPOCH = "epoch/"
-
-
-class State(StrEnum):
-    """What has become of a trial."""
-
-    RUNNING = "running"
-    COMPLETE = "complete"
-    STOPPED = "stopped"
-    FAILED = "failed"
-
-
-_STATES = {
-    TrialState.RUNNING: State.RUNNING,
-    TrialState.COMPLETE: State.COMPLETE,
-    TrialState.PRUNED: State.STOPPED,
-    TrialState.FAIL: State.FAILED,
-}
 
 
 @dataclass(frozen=True)
-class TrialRecord:
-    """One trial as the study holds it; ``results`` has its epochs so far, in order."""
+class Strategy:
+    """How a study chooses its trials and ends them early; may change from run to run.
 
-    number: int
-    architecture: Architecture
-    num_params: int
-    state: State
-    results: tuple[EpochResult, ...] = ()
-    reached_ms: tuple[int, ...] = ()  # when each result came, milliseconds since 1970
-    failure: str = ""
+    Attributes:
+        sampler: ehvi, or one of Optuna's: tpe, nsga2, gp, random, grid.
+        stopping: front, asha or none.
+        max_candidates: among which ehvi chooses at a time.
+    """
 
-    @property
-    def mean_iou(self) -> float:
-        """Return the last epoch's mean IoU on val; nan before the first."""
-        return self.results[-1].mean_iou if self.results else math.nan
+    sampler: str = "ehvi"
+    stopping: str = "front"
+    max_candidates: int = MAX_CANDIDATES
+
+    def __post_init__(self) -> None:
+        """Refuse a rule that is none."""
+        if self.stopping not in RULES:
+            raise UsageError(f"no stopping {self.stopping!r}: there are {', '.join(RULES)}")
 
 
 class Study:
-    """The trials of one search, in Optuna's storage."""
+    """The trials of one search, in Optuna's storage.
+
+    This process alone writes there, so what has been written is also kept in memory.
+    """
 
     def __init__(
-        self, storage: BaseStorage, name: str, pool: Pool, settings: Mapping[str, Any], seed: int
+        self,
+        storage: BaseStorage,
+        name: str,
+        pool: Pool,
+        settings: Mapping[str, Any],
+        seed: int,
+        strategy: Strategy = Strategy(),
     ) -> None:
         """Open the study of this name, or make it.
 
@@ -81,30 +92,63 @@ class Study:
             pool: the architectures within budget.
             settings: all that makes trials comparable; must be what the study was made with.
             seed: of the proposals.
+            strategy: of this run.
 
         Raises:
             UsageError: the study was made with other settings; says which.
         """
         self.name = name
         self.pool = pool
-        proposer = optuna.samplers.TPESampler(
-            seed=seed, multivariate=True, n_startup_trials=NUM_START
-        )
+        self.strategy = strategy
+        self._storage = storage
         self._study = optuna.create_study(
             storage=storage,
             study_name=name,
             directions=["maximize", "minimize"],
-            sampler=GatedSampler(pool, proposer, seed),
             load_if_exists=True,
         )
         self._check_settings(json.loads(json.dumps(settings)))
-        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if not self._is_proposed(trial):
-                self._study.tell(trial.number, state=TrialState.FAIL)
+        self._study.sampler = make_sampler(
+            strategy.sampler,
+            pool,
+            seed,
+            limit=self.budget + 1,
+            floor=self.floor,
+            max_candidates=strategy.max_candidates,
+        )
+        self.progress = Progress((self.budget + 1, -self.floor))
+        self._ids: dict[int, int] = {}
+        self._records: dict[int, TrialRecord] = {}
+        self._ended_curves: dict[int, Curve] = {}
+        self._load()
 
-    def _is_proposed(self, trial: FrozenTrial) -> bool:
-        """Return whether the driver lived to write down all choices of a trial."""
-        return trial.params.keys() == self.pool.space.choices.keys()
+    def _load(self) -> None:
+        """Read the trials; a proposal that the driver did not live to write down whole is none."""
+        for trial in self._study.get_trials(deepcopy=False):
+            self._ids[trial.number] = trial._trial_id
+            if trial.params.keys() == self.pool.space.choices.keys():
+                self._records[trial.number] = record_of(self.pool, trial)
+            elif trial.state is TrialState.RUNNING:
+                self._study.tell(trial.number, state=TrialState.FAIL)
+        self._date_the_last_proposal()
+        records = self._records.values()
+        self.progress.epochs = sum(len(record.results) for record in records)
+        ended = [record for record in records if record.state is not State.RUNNING]
+        for record in sorted(ended, key=lambda r: (r.latest_ms, r.number)):
+            self._count_end(record)
+
+    def _date_the_last_proposal(self) -> None:
+        """Give the trial that was being proposed when the driver died the time of that."""
+        latest = max((r.latest_ms for r in self._records.values()), default=0)
+        for record in self.trials():
+            if record.started_ms < 0:
+                self._start(record, latest)
+
+    def _count_end(self, record: TrialRecord) -> None:
+        done = record.state is State.COMPLETE
+        self.progress.ended((record.num_params, -record.mean_iou) if done else None)
+        if record.state is not State.FAILED:
+            self._ended_curves[record.number] = record.curve
 
     def _check_settings(self, settings: dict[str, Any]) -> None:
         saved = self._study.user_attrs.get("settings")
@@ -131,106 +175,111 @@ class Study:
         """Return the most parameters a trial may have."""
         return int(self.settings["budget"])
 
+    @property
+    def floor(self) -> float:
+        """Return the mean IoU, 0 to 1, that a network must exceed to add to the hypervolume."""
+        return float(self.settings.get("floor", 0.0))
+
+    @property
+    def hypervolume(self) -> float:
+        """Return the area the front dominates above the floor, as a share of budget x 100 %."""
+        return front_hypervolume(self.trials(), self.budget, self.floor)
+
     def trials(self) -> list[TrialRecord]:
         """Return every trial, oldest first."""
-        return [
-            _record(self.pool, trial)
-            for trial in self._study.get_trials(deepcopy=False)
-            if self._is_proposed(trial)
-        ]
+        return list(self._records.values())
 
-    def propose(self) -> TrialRecord | None:
+    def trial(self, number: int) -> TrialRecord:
+        """Return one trial."""
+        return self._records[number]
+
+    def propose(self, started_ms: int = 0) -> TrialRecord | None:
         """Start a trial of an architecture that is new and fits; None when all have been tried."""
-        if len(self.trials()) >= len(self.pool):
+        if len(self._records) >= len(self.pool):
             return None
         trial = self._study.ask(fixed_distributions=distributions(self.pool.space))
-        return self.trial(trial.number)
+        self._ids[trial.number] = trial._trial_id
+        record = record_of(self.pool, self._storage.get_trial(trial._trial_id))
+        return self._start(record, started_ms)
+
+    def _start(self, record: TrialRecord, started_ms: int) -> TrialRecord:
+        started = {"ms": started_ms, "architecture": record.architecture.to_dict()}
+        self._set(record.number, STARTED, started)
+        self._records[record.number] = replace(record, started_ms=started_ms)
+        return self._records[record.number]
 
     def add_result(self, number: int, result: EpochResult, reached_ms: int) -> bool:
-        """Keep an epoch's result; False if it was there already, as after a restart."""
-        key = f"{_EPOCH}{result.epoch}"
-        trial = self._trial(number)
-        if key in trial.user_attrs:
+        """Keep an epoch's result and, at a rung, the verdict on the trial, in one write.
+
+        Returns:
+            False if it was there already, as after a restart.
+        """
+        record = self._records[number]
+        if any(known.epoch == result.epoch for known in record.results):
             return False
-        trial.set_user_attr(key, _result_to_json(result) | {"reached_ms": reached_ms})
+        reached = record.reached(result, reached_ms, None)
+        if result.epoch in rungs(result.epochs):
+            reached = record.reached(result, reached_ms, self._judge(reached))
+        fields = epoch_to_json(result, reached_ms, reached.verdicts[-1])
+        self._set(number, f"{EPOCH}{result.epoch}", fields)
+        self._records[number] = reached
+        self.progress.epochs += 1
+        return True
+
+    def _judge(self, record: TrialRecord) -> Verdict:
+        running = {
+            other.number: other.curve
+            for other in self._records.values()
+            if other.state is State.RUNNING and other.number != record.number
+        }
+        others = self._ended_curves | running
+        rule = RULES[self.strategy.stopping]
+        return rule(record.curve, [others[number] for number in sorted(others)])
+
+    def settle(self, number: int) -> bool:
+        """End a trial that has reached its last epoch or was judged to stop; False if neither."""
+        record = self._records[number]
+        if record.results and record.results[-1].is_last:
+            self.complete(record)
+        elif record.is_to_stop:
+            self.stop(record)
+        else:
+            return False
         return True
 
     def complete(self, record: TrialRecord) -> None:
         """End a trial with the mean IoU of its last epoch."""
-        values = [record.mean_iou, record.num_params]
-        self._study.tell(record.number, values, skip_if_finished=True)
+        self._end(record.number, State.COMPLETE, [record.mean_iou, record.num_params])
+
+    def stop(self, record: TrialRecord) -> None:
+        """End a trial at a rung: what it was predicted to reach informs the proposals."""
+        if record.verdict and record.verdict.prediction:
+            prediction = record.verdict.prediction
+            told = {"mean": prediction.mean, "variance": prediction.variance}
+            self._set(record.number, PREDICTION, told)
+        if record.verdict:
+            self._set(record.number, STOPPED, record.verdict.reason)
+        self._end(record.number, State.STOPPED)
 
     def fail(self, number: int, cause: str) -> None:
         """End a trial without a result; it is on no front and informs no proposal."""
-        self._trial(number).set_user_attr("failure", cause)
-        self._study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
+        self._set(number, FAILURE, cause)
+        self._records[number] = replace(self._records[number], failure=cause)
+        self._end(number, State.FAILED)
 
-    def trial(self, number: int) -> TrialRecord:
-        """Return one trial."""
-        return _record(self.pool, self._study.get_trials(deepcopy=False)[number])
+    def _end(self, number: int, state: State, values: list[float] | None = None) -> None:
+        optuna_state = next(key for key, value in STATES.items() if value is state)
+        self._study.tell(number, values, state=optuna_state)
+        self._records[number] = replace(self._records[number], state=state)
+        self._count_end(self._records[number])
 
-    def _trial(self, number: int) -> optuna.Trial:
-        frozen = self._study.get_trials(deepcopy=False)[number]
-        return optuna.Trial(self._study, frozen._trial_id)
+    def _set(self, number: int, key: str, value: Any) -> None:
+        self._storage.set_trial_user_attr(self._ids[number], key, value)
 
+    def warm_start(self, earlier: str, told: Sequence[tuple[dict[str, Any], float, float]]) -> None:
+        """Let what another study learnt inform the proposals; its trials are on no front here.
 
-def front(trials: list[TrialRecord]) -> list[TrialRecord]:
-    """Return the complete trials that no other beats in both size and mean IoU, smallest first."""
-    complete = [trial for trial in trials if trial.state is State.COMPLETE]
-    return [complete[i] for i in pareto_front([(t.num_params, -t.mean_iou) for t in complete])]
-
-
-def front_hypervolume(trials: list[TrialRecord], budget: int) -> float:
-    """Return the area the front dominates, as a share of budget x 100 % mean IoU."""
-    points = [(trial.num_params / budget, -trial.mean_iou) for trial in front(trials)]
-    # A network of exactly the budget is within it, so the reference lies one parameter beyond.
-    return hypervolume(points, ((budget + 1) / budget, 0.0))
-
-
-@contextmanager
-def study_storage(state_dir: Path, name: str) -> Iterator[BaseStorage]:
-    """Open the storage of one study for this process alone.
-
-    Raises:
-        UsageError: another process has it open.
-    """
-    folder = state_dir / "studies"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / f"{name}.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as cause:
-            raise UsageError(
-                f"study {name} is being searched by another process: wait, or choose another --name"
-            ) from cause
-        lock.write(str(os.getpid()))
-        yield JournalStorage(JournalFileBackend(str(folder / f"{name}.journal")))
-
-
-def _record(pool: Pool, trial: FrozenTrial) -> TrialRecord:
-    architecture = pool.space.architecture(trial.params, pool.num_classes)
-    epochs = sorted(
-        (value for key, value in trial.user_attrs.items() if key.startswith(_EPOCH)),
-        key=lambda value: value["epoch"],
-    )
-    return TrialRecord(
-        number=trial.number,
-        architecture=architecture,
-        num_params=count_parameters(architecture),
-        state=_STATES[trial.state],
-        results=tuple(_result_from_json(value) for value in epochs),
-        reached_ms=tuple(value["reached_ms"] for value in epochs),
-        failure=trial.user_attrs.get("failure", ""),
-    )
-
-
-def _result_to_json(result: EpochResult) -> dict[str, Any]:
-    # JSON has no nan: a class that is nowhere in val has no IoU.
-    iou = [None if math.isnan(value) else value for value in result.class_iou]
-    return asdict(result) | {"class_iou": iou}
-
-
-def _result_from_json(fields: Mapping[str, Any]) -> EpochResult:
-    iou = tuple(math.nan if value is None else value for value in fields["class_iou"])
-    kept = {key: value for key, value in fields.items() if key != "reached_ms"}
-    return EpochResult.from_dict(kept | {"class_iou": iou})
+        Kept in this study's storage at the first call, so that the proposals stay a function of it.
+        """
+        if told and WARM_START not in self._study.user_attrs:
+            self._study.set_user_attr(WARM_START, {"study": earlier, "trials": told})

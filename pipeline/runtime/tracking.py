@@ -218,6 +218,8 @@ class StudyTracker:
     def _end_child(self, trial: TrialRecord) -> None:
         run_id = self._children[trial.number][0]
         tags = [RunTag("cgnet.state", trial.state)]
+        if trial.judgement:
+            tags.append(RunTag("cgnet.stopping", trial.judgement))
         if trial.state is State.COMPLETE:
             tags.append(RunTag(WEIGHTS_TAG, self._weights_uri(trial)))
         if trial.failure:
@@ -230,7 +232,7 @@ class StudyTracker:
         now = max((when for trial in trials for when in trial.reached_ms), default=0)
         best = front(trials)
         values = {
-            "front/hypervolume": front_hypervolume(trials, self._study.budget),
+            "front/hypervolume": front_hypervolume(trials, self._study.budget, self._study.floor),
             "front/size": len(best),
             "front/best_mean_iou": best[-1].mean_iou if best else 0.0,
         }

@@ -17,6 +17,7 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from pipeline.core.config import TrialSpec
+from pipeline.core.stopping import rungs
 from pipeline.runtime.broker import Event, Job
 from pipeline.runtime.study import State, Study, TrialRecord
 
@@ -49,12 +50,12 @@ def run_trials(
     broker: Any,
     listeners: list[Listener],
     *,
-    num_trials: int,
+    is_spent: Callable[[int], bool],
     concurrency: int,
     checkpoints: CheckpointsOf,
     scratch: Path,
 ) -> None:
-    """Train ``num_trials`` of the study, those left running first, or until its space is used up.
+    """Train trials of the study, those left running first, until it is spent or its space used up.
 
     Ctrl-C ends it early; what is running then stays so in the study.
 
@@ -63,12 +64,12 @@ def run_trials(
         spec_of: what training a trial means.
         broker: of the training groups.
         listeners: told of everything.
-        num_trials: to be ended by this call.
+        is_spent: whether, with so many trials running, no other is to be started.
         concurrency: trainings at once.
         checkpoints: URI of a trial's own folder.
         scratch: folder on this machine for Tune's own record.
     """
-    searcher = StudySearcher(study, spec_of, listeners, checkpoints)
+    searcher = StudySearcher(study, spec_of, broker, listeners, checkpoints, is_spent)
     trainable = tune.with_parameters(_trial, broker=broker)
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     tune.Tuner(
@@ -76,7 +77,7 @@ def run_trials(
         tune.with_resources(trainable, {"cpu": 0, "memory": 1}),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
-            num_samples=num_trials,
+            num_samples=-1,
             max_concurrent_trials=concurrency,
             reuse_actors=True,
         ),
@@ -87,7 +88,7 @@ def run_trials(
 
 def _trial(config: dict[str, Any], broker: Any) -> None:
     """Hand the job to a group and pass on what comes back: all that a Tune trial does."""
-    job = Job(config["id"], config["spec"], config["checkpoints"])
+    job = Job(config["id"], config["spec"], config["checkpoints"], config["rungs"])
     ray.get(broker.submit.remote(job))
     for event in _events(broker, job.id):
         tune.report({_EVENT: event})
@@ -102,14 +103,36 @@ def _events(broker: Any, job_id: str) -> Iterator[Event]:
 
 
 class StudySearcher(Searcher):
-    """Tune asks it for trials and tells it their results; it passes both to the study."""
+    """Tune asks it for trials and tells it their results; it passes both to the study.
+
+    It also passes the study's verdicts on to the groups. A scheduler of Tune's could only end the
+    Tune trial, while the group trained on.
+    """
 
     def __init__(
-        self, study: Study, spec_of: SpecOf, listeners: list[Listener], checkpoints: CheckpointsOf
+        self,
+        study: Study,
+        spec_of: SpecOf,
+        broker: Any,
+        listeners: list[Listener],
+        checkpoints: CheckpointsOf,
+        is_spent: Callable[[int], bool],
     ) -> None:
+        """Begin with the trials that an earlier driver left running.
+
+        Args:
+            study: proposes, judges, and keeps every result.
+            spec_of: what training a trial means.
+            broker: of the training groups.
+            listeners: told of everything.
+            checkpoints: URI of a trial's own folder.
+            is_spent: whether, with so many trials running, no other is to be started.
+        """
         super().__init__(metric=_EVENT, mode="max")
         self._study = study
         self._spec_of = spec_of
+        self._broker = broker
+        self._is_spent = is_spent
         self._listeners = listeners
         self._checkpoints = checkpoints
         self._numbers: dict[str, int] = {}
@@ -123,26 +146,41 @@ class StudySearcher(Searcher):
         self, trial_id: str
     ) -> dict[str, Any] | str:
         """Return the next trial's job: one left running by an earlier driver, or a new proposal."""
-        trial = self._left_running.pop(0) if self._left_running else self._study.propose()
+        trial = self._next()
         if trial is None:
             return str(Searcher.FINISHED)
         self._numbers[trial_id] = trial.number
         for listener in self._listeners:
             listener.started(trial)
+        spec = self._spec_of(trial)
         return {
             "id": trial_id,
-            "spec": self._spec_of(trial).to_json(),
+            "spec": spec.to_json(),
             "checkpoints": self._checkpoints(trial),
+            "rungs": rungs(spec.training.epochs),
         }
 
+    def _next(self) -> TrialRecord | None:
+        if self._left_running:
+            return self._left_running.pop(0)
+        if self._is_spent(len(self._numbers)):
+            return None
+        return self._study.propose(_now_ms())
+
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Keep an epoch's result in the study before anyone is told."""
+        """Keep an epoch's result in the study before anyone is told; at a rung, pass judgement."""
         number = self._numbers[trial_id]
         event: Event = result[_EVENT]
-        if event.result and self._study.add_result(number, event.result, int(time.time() * 1000)):
+        if event.result is None:
+            return
+        if self._study.add_result(number, event.result, _now_ms()):
             trial = self._study.trial(number)
             for listener in self._listeners:
                 listener.reached(trial)
+        if event.result.epoch in rungs(event.result.epochs):
+            verdict = self._study.trial(number).verdict_at(event.result.epoch)
+            goes_on = verdict is None or not verdict.stop
+            self._broker.judge.remote(trial_id, goes_on)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -151,9 +189,8 @@ class StudySearcher(Searcher):
         number = self._numbers.pop(trial_id, None)
         if number is None:
             return
-        trial = self._study.trial(number)
-        if trial.results and trial.results[-1].is_last:
-            self._study.complete(trial)
+        if self._study.settle(number):
+            pass
         elif error:
             self._study.fail(number, "its Tune actor died")
         elif result and (failure := result[_EVENT].failure):
@@ -168,3 +205,7 @@ class StudySearcher(Searcher):
 
     def restore(self, checkpoint_path: str) -> None:
         """Do nothing, see ``save``."""
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)

@@ -148,6 +148,23 @@ def test_other_settings_under_the_name_of_a_study_are_refused(
     assert "epochs 2, now 3" in done.stderr
 
 
+def test_a_stopped_trial_ends_at_its_rung_with_the_reason(
+    shell: Shell, client: MlflowClient, dataset: str
+) -> None:
+    out = shell.check(
+        "search", *words(dataset, "stopping", trials=7, epochs=3), "--stopping", "asha"
+    )
+    states = re.search(r"study stopping: (\d) complete, (\d) stopped", out)
+
+    assert states
+    assert int(states[1]) + int(states[2]) == 7
+    for run in trial_runs(client, dataset, "stopping"):
+        history = client.get_metric_history(run.info.run_id, "val/mean_iou")
+        stopped = run.data.tags["cgnet.state"] == "stopped"
+        assert [point.step for point in history] == ([1] if stopped else [1, 2, 3])
+        assert run.data.tags.get("cgnet.stopping", "").startswith("place") is stopped
+
+
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
 def test_a_search_that_was_ended_goes_on_where_it_was(
     shell: Shell, client: MlflowClient, dataset: str, tmp_path: Path, sign: signal.Signals

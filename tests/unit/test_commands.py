@@ -38,6 +38,10 @@ def test_help_imports_nothing_heavy(command: str) -> None:
         (("--budget", "0.1M"), "at most 100,000 parameters: the smallest has"),
         (("--budget", "0.5M", "--space", "none"), "no search space 'none': there are ablation,"),
         (("--budget", "0.5M", "--trials", "0"), "--trials must be at least 1, got 0"),
+        (("--budget", "0.5M", "--patience", "0"), "--patience must be at least 1, got 0"),
+        (("--budget", "0.5M", "--time", "soon"), "'soon' is not a duration"),
+        (("--budget", "0.5M", "--floor", "100"), "--floor must be 0 to below 100"),
+        (("--budget", "0.5M", "--simulate", "no.parquet"), "there is no table no.parquet"),
         (("--budget", "0.5M", "--epochs", "0"), "epochs must be at least 1, got 0"),
     ],
 )

@@ -4,6 +4,7 @@ import itertools
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -98,7 +99,7 @@ def test_a_pool_is_sorted_by_size(cgnet: Pool) -> None:
     assert (np.diff(cgnet.num_params) >= 0).all()
 
 
-@pytest.mark.parametrize("name", ["ablation", "smoke", "cgnet", "cgnet_wide"])
+@pytest.mark.parametrize("name", ["ablation", "smoke", "cgnet", "cgnet_wide", "paper_grid"])
 def test_the_sizes_of_a_pool_are_those_of_its_networks(name: str) -> None:
     pool = load_space(name).pool(11)
     rows = range(len(pool)) if len(pool) < 100 else sample(pool, 200)
@@ -107,7 +108,7 @@ def test_the_sizes_of_a_pool_are_those_of_its_networks(name: str) -> None:
     assert pool.num_params[list(rows)].tolist() == expected
 
 
-@pytest.mark.parametrize("name", ["ablation", "smoke", "cgnet"])
+@pytest.mark.parametrize("name", ["ablation", "smoke", "cgnet", "paper_grid"])
 def test_the_labels_of_a_row_find_the_row(name: str) -> None:
     pool = load_space(name).pool(11)
     rows = range(len(pool)) if len(pool) < 100 else sample(pool, 200)
@@ -344,12 +345,46 @@ def test_a_choice_without_or_with_repeated_values_is_refused(values: tuple[int, 
 
 
 def test_the_spaces_of_the_package_are_listed() -> None:
-    assert set(space_names()) == {"ablation", "cgnet", "cgnet_wide", "smoke"}
+    assert set(space_names()) == {"ablation", "cgnet", "cgnet_wide", "paper_grid", "smoke"}
 
 
-@pytest.mark.parametrize("name", ["ablation", "smoke", "cgnet", "cgnet_wide"])
+@pytest.mark.parametrize("name", ["ablation", "smoke", "cgnet", "cgnet_wide", "paper_grid"])
 def test_a_space_is_declared_under_its_own_name(name: str) -> None:
     assert load_space(name).name == name
+
+
+def test_the_papers_grid_is_its_seven_networks() -> None:
+    pool = load_space("paper_grid").pool(19)
+    depths = {(a.num_blocks_2, a.num_blocks_3) for a in map(pool.architecture, range(len(pool)))}
+
+    assert depths == {(3, 9), (3, 12), (6, 12), (3, 15), (6, 15), (3, 18), (3, 21)}
+    assert len(pool) == 7
+
+
+def test_a_file_of_the_users_is_a_space(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from pipeline.core.space import SearchSpace\n"
+        'SPACE = SearchSpace("mine", {"num_blocks_2": (1, 2)})\n'
+    )
+
+    assert len(load_space(str(path)).pool(3)) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("SPACE = 3", "declares no SPACE"),
+        ("x = 1", "declares no SPACE"),
+        ("import nowhere_at_all", "does not run: ModuleNotFoundError"),
+    ],
+)
+def test_a_file_that_declares_no_space_is_named(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(text)
+
+    with pytest.raises(UsageError, match=f"mine.py {said}"):
+        load_space(str(path))
 
 
 @pytest.mark.parametrize("name", ["huge", "", "smoke.py", "../smoke"])

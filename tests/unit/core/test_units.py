@@ -5,7 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.core.errors import UsageError
-from pipeline.core.units import format_count, parse_count, parse_shard_size, parse_size
+from pipeline.core.units import (
+    format_count,
+    format_duration,
+    parse_count,
+    parse_duration,
+    parse_shard_size,
+    parse_size,
+)
 
 COUNTS = st.integers(min_value=1, max_value=10**15)
 
@@ -115,6 +122,25 @@ def test_what_is_no_size_is_refused_by_name(text: str) -> None:
 @given(st.integers(8, 10_000), st.integers(8, 10_000))
 def test_a_size_that_is_written_reads_back(height: int, width: int) -> None:
     assert parse_size(f"{height}x{width}") == (height, width)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("2h", 7200), ("90m", 5400), ("1h30m", 5400), ("45s", 45), ("0.5H", 1800), ("1h1s", 3601)],
+)
+def test_a_duration_is_its_seconds(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "2", "h", "2d", "30m1h", "-1h", "0s", "1.2.3h"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="is not a duration"):
+        parse_duration(text)
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.2, "1 s"), (89, "89 s"), (600, "10 min")])
+def test_a_duration_is_told_in_the_unit_that_suits(seconds: float, text: str) -> None:
+    assert format_duration(seconds) == text
 
 
 @pytest.mark.parametrize(

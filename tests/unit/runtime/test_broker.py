@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
+import pytest
+
 from pipeline.core.config import EpochResult
 from pipeline.runtime import broker as broker_module
 from pipeline.runtime.broker import MAX_ATTEMPTS, Assignment, Broker, Event, Job
@@ -93,15 +95,58 @@ def test_only_the_first_failure_of_a_job_is_told() -> None:
     play(scene())
 
 
-def test_a_stopped_job_ends_with_its_next_result() -> None:
+RUNG_JOB = Job("r", "{}", "folder", rungs=(1,))
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_a_group_waits_at_a_rung_for_the_verdict(goes_on: bool) -> None:
     async def scene() -> None:
         broker = Broker()
-        await broker.submit(JOB)
+        await broker.submit(RUNG_JOB)
         await broker.next_assignment(0)
-        await broker.stop("a")
+        posted = asyncio.create_task(broker.post(0, result(1)))
 
-        assert not await broker.post(0, result(1))
-        assert await broker.next_event("a") == Event(result=result(1), ends=True)
+        assert await broker.next_event("r") == Event(result=result(1))
+        await asyncio.sleep(0)
+        assert not posted.done()
+        await broker.judge("r", goes_on)
+        assert await posted is goes_on
+        if not goes_on:
+            assert await broker.next_event("r") == Event(ends=True)
+
+    play(scene())
+
+
+def test_a_group_that_came_back_to_a_rung_waits_there_again() -> None:
+    async def scene() -> None:
+        broker = Broker()
+        await broker.submit(RUNG_JOB)
+        await broker.next_assignment(0)
+        lost = asyncio.create_task(broker.post(0, result(1)))
+        await broker.next_event("r")
+        lost.cancel()
+        assert await broker.next_assignment(0) == Assignment(RUNG_JOB)
+        again = asyncio.create_task(broker.post(0, result(1)))
+        await asyncio.sleep(0)
+        assert not again.done()
+        await broker.judge("r", goes_on=False)
+
+        assert not await again
+        assert await broker.next_event("r") == Event(ends=True)
+
+    play(scene())
+
+
+def test_closing_frees_a_group_that_waits_for_a_verdict() -> None:
+    async def scene() -> None:
+        broker = Broker()
+        await broker.submit(RUNG_JOB)
+        await broker.next_assignment(0)
+        posted = asyncio.create_task(broker.post(0, result(1)))
+        await broker.next_event("r")
+        await broker.close()
+
+        assert not await posted
 
     play(scene())
 

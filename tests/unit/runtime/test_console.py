@@ -6,6 +6,7 @@ import pytest
 
 from pipeline.core.architecture import Architecture
 from pipeline.core.config import EpochResult
+from pipeline.core.stopping import Verdict
 from pipeline.runtime.console import Progress, SearchConsole, front_table
 from pipeline.runtime.figures import front_html, front_png
 from pipeline.runtime.study import State, TrialRecord
@@ -50,6 +51,20 @@ def test_without_a_terminal_every_end_is_one_plain_line(
         "[1/3] trial 0 complete: M3 N1 d2-4 r8-16, 400,000 parameters, mIoU 60.0 %, about 40 s left"
     )
     assert second.startswith("[2/3] trial 3 failed: M3 N4 d2-4 r8-16, 100,000 parameters, the loss")
+
+
+def test_a_stopped_trial_is_said_to_be_so_and_why(capsys: pytest.CaptureFixture[str]) -> None:
+    results = (EpochResult(3, 9, 1.0, 0.2, (0.2,), 1.0, 1.0),)
+    stopped = TrialRecord(
+        *(0, Architecture(11), 400_000, State.STOPPED, results, (1,)),
+        verdicts=(Verdict(stop=True, reason="would reach 30.0 % mIoU at best"),),
+    )
+    SearchConsole([], num_trials=None, budget=500_000, clock=lambda: 0.0).ended(stopped)
+
+    assert capsys.readouterr().err == (
+        "[1] trial 0 stopped: M3 N21 d2-4 r8-16, 400,000 parameters, "
+        "mIoU 20.0 % after epoch 3/9: would reach 30.0 % mIoU at best\n"
+    )
 
 
 def test_the_browsers_figure_names_every_complete_network() -> None:

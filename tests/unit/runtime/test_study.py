@@ -7,18 +7,22 @@ import optuna
 import pytest
 
 from pipeline.core.architecture import Architecture
-from pipeline.core.config import EpochResult
+from pipeline.core.config import EpochResult, TrainConfig
+from pipeline.core.effort import Effort
 from pipeline.core.errors import UsageError
 from pipeline.core.space import Pool, load_space
+from pipeline.runtime.preview import Images, preview
 from pipeline.runtime.proposals import NUM_START, start_rows
 from pipeline.runtime.study import (
     State,
+    Strategy,
     Study,
     TrialRecord,
     front,
     front_hypervolume,
     study_storage,
 )
+from pipeline.runtime.warm_start import read_earlier
 
 BUDGET = 500_000
 SETTINGS = {"budget": BUDGET, "epochs": 2, "space": "cgnet"}
@@ -187,3 +191,112 @@ def test_the_front_holds_complete_trials_only() -> None:
     beyond = 1001 / 1000
     area = (beyond - 0.3) * 0.4 + (beyond - 0.4) * (0.6 - 0.4)
     assert front_hypervolume(trials, 1000) == pytest.approx(area)
+
+
+def nine(epoch: int, mean_iou: float) -> EpochResult:
+    return EpochResult(epoch, 9, 1.0, mean_iou, (mean_iou,), 1.0, 1.0)
+
+
+def with_finished(storage: optuna.storages.BaseStorage, stopping: str) -> Study:
+    """A study of nine networks that were trained out, each as good as it is large."""
+    study = Study(storage, "s", pool(), SETTINGS, seed=0, strategy=Strategy("random", stopping))
+    for _ in range(9):
+        trial = study.propose()
+        assert trial
+        for epoch in range(1, 10):
+            mean_iou = trial.num_params / 1e6 - 0.02 * (9 - epoch)
+            study.add_result(trial.number, nine(epoch, mean_iou), reached_ms=epoch)
+        assert study.settle(trial.number)
+    return study
+
+
+def test_a_hopeless_trial_is_stopped_at_its_rung_and_is_never_complete(tmp_path: Path) -> None:
+    with study_storage(tmp_path, "s") as storage:
+        study = with_finished(storage, "front")
+        trial = study.propose()
+        assert trial
+        study.add_result(trial.number, nine(1, 0.01), reached_ms=1)
+        assert study.settle(trial.number)
+        before = study.trial(trial.number)
+        told = optuna.load_study(study_name="s", storage=storage).trials[trial.number]
+    with study_storage(tmp_path, "s") as storage:
+        after = Study(storage, "s", pool(), SETTINGS, seed=0).trial(trial.number)
+
+    assert before.state is after.state is State.STOPPED
+    assert after.verdict == before.verdict
+    assert told.state is optuna.trial.TrialState.PRUNED
+    assert told.values is None
+    assert told.user_attrs["prediction"]["variance"] > 0
+    assert told.user_attrs["stopped"].startswith("would reach")
+
+
+def test_with_stopping_off_a_hopeless_trial_goes_on_and_it_is_noted() -> None:
+    study = with_finished(in_memory(), "none")
+    trial = study.propose()
+    assert trial
+    study.add_result(trial.number, nine(1, 0.01), reached_ms=1)
+
+    assert not study.settle(trial.number)
+    assert study.trial(trial.number).judgement.startswith("not stopped, as asked: would reach")
+
+
+def test_a_verdict_is_not_passed_again_when_the_epoch_comes_again() -> None:
+    study = with_finished(in_memory(), "front")
+    trial = study.propose()
+    assert trial
+    study.add_result(trial.number, nine(1, 0.01), reached_ms=1)
+    verdict = study.trial(trial.number).verdict_at(1)
+
+    assert not study.add_result(trial.number, nine(1, 0.99), reached_ms=2)
+    assert study.trial(trial.number).verdict_at(1) == verdict
+    assert verdict
+    assert verdict.stop
+
+
+def test_an_earlier_study_informs_the_proposals_of_a_new_one(tmp_path: Path) -> None:
+    settings = SETTINGS | {"fingerprint": "f", "batch_size": 8, "workers_per_trial": 1}
+    with study_storage(tmp_path, "old") as storage:
+        old = Study(storage, "old", pool(), settings, seed=0, strategy=Strategy("random"))
+        for _ in range(12):
+            trial = old.propose()
+            assert trial
+            finish(old, trial, invented_iou(trial.architecture))
+    told = read_earlier(tmp_path, "old", settings)
+    cold, warm = (Study(in_memory(), "new", pool(), settings, seed=5) for _ in range(2))
+    warm.warm_start("old", told)
+    first = warm.propose()
+
+    assert len(told) == 12
+    assert cold.propose() != first, "the start is left out: sizes have been spread over"
+    assert first
+    assert front(warm.trials()) == []
+    with pytest.raises(UsageError, match="do not compare: epochs 2, here 3"):
+        read_earlier(tmp_path, "old", settings | {"epochs": 3})
+    with pytest.raises(UsageError, match="there is no study none"):
+        read_earlier(tmp_path, "none", settings)
+
+
+def test_a_study_that_is_not_to_be_kept_leaves_nothing(tmp_path: Path) -> None:
+    with study_storage(tmp_path, "s", keep=False) as storage:
+        Study(storage, "s", pool(), SETTINGS, seed=0)
+    with study_storage(tmp_path, "s") as storage:
+        Study(storage, "s", pool(), SETTINGS | {"epochs": 3}, seed=0)
+
+
+IMAGES = Images(count=10, height=32, width=48)
+
+
+def test_a_plan_is_told_with_its_sizes_and_its_cost() -> None:
+    everything = load_space("cgnet").pool(11)
+    study = Study(in_memory(), "s", everything.within(BUDGET), SETTINGS, seed=0)
+    told = preview(study, everything, IMAGES, TrainConfig(epochs=9), Effort(trials=10))
+
+    assert "70,080 networks of 11 classes, 42,240 fit 500,000 parameters" in told
+    assert "at most 90 epochs more" in told
+    assert "no trial yet to tell the time from" in told
+    trial = study.propose()
+    assert trial
+    finish(study, trial, 0.5)
+    told = preview(study, everything, IMAGES, TrainConfig(epochs=9), Effort(trials=10))
+    assert "at most 88 epochs more" in told
+    assert "3 min one trial at a time (2.0 s an epoch)" in told

@@ -1,0 +1,55 @@
+"""Where the studies of this machine are: a journal each, open in one process at a time."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+
+from pipeline.core.errors import UsageError
+
+
+class _Ours(JournalFileSymlinkLock):
+    """No lock: the study's own is held for as long as its storage is open.
+
+    Optuna's outlives a killed driver and makes the next one wait for half a minute.
+    """
+
+    def acquire(self) -> bool:
+        """Do nothing."""
+        return True
+
+    def release(self) -> None:
+        """Do nothing."""
+
+
+@contextmanager
+def study_storage(state_dir: Path, name: str, keep: bool = True) -> Iterator[BaseStorage]:
+    """Open the storage of one study for this process alone.
+
+    Args:
+        state_dir: folder of this machine's studies.
+        name: of the study.
+        keep: whether a study that is not there is to be made; else what is written is forgotten.
+
+    Raises:
+        UsageError: another process has it open.
+    """
+    folder = state_dir / "studies"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f"{name}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as cause:
+            raise UsageError(
+                f"study {name} is being searched by another process: wait, or choose another --name"
+            ) from cause
+        lock.write(str(os.getpid()))
+        path = folder / f"{name}.journal"
+        if keep or path.exists():
+            yield JournalStorage(JournalFileBackend(str(path), _Ours(str(path))))
+        else:
+            yield InMemoryStorage()

@@ -1,0 +1,70 @@
+"""Groups of the options of `python -m pipeline.search`, and what they mean."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pipeline.core.effort import Effort
+from pipeline.core.errors import UsageError
+from pipeline.core.units import parse_duration
+
+DEFAULT_TRIALS = 10
+
+
+@dataclass(frozen=True)
+class EffortOptions:
+    """When the search ends: by whichever comes first. What runs by then is trained out."""
+
+    trials: int | None = None
+    """Trainings that the study is to hold in the end; 10 when no other limit is given."""
+    time: str | None = None
+    """Longest time for this call, such as 2h or 1h30m."""
+    epochs_total: int | None = None
+    """Epochs that the study is to hold in the end, all trials together."""
+    patience: int | None = None
+    """Trials in a row that do not raise the hypervolume."""
+
+    def effort(self) -> Effort:
+        """Return the limits.
+
+        Raises:
+            UsageError: one of them is below 1, or no duration.
+        """
+        for name in ("trials", "epochs_total", "patience"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise UsageError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
+        seconds = None if self.time is None else parse_duration(self.time)
+        others = (seconds, self.epochs_total, self.patience)
+        unlimited = self.trials is None and others == (None, None, None)
+        return Effort(
+            trials=DEFAULT_TRIALS if unlimited else self.trials,
+            seconds=seconds,
+            epochs=self.epochs_total,
+            patience=self.patience,
+        )
+
+
+@dataclass(frozen=True)
+class StrategyOptions:
+    """Which networks are tried, and which of them to the end."""
+
+    sampler: Literal["ehvi", "tpe", "nsga2", "gp", "random", "grid"] = "ehvi"
+    """ehvi knows every size beforehand and models accuracy; grid takes all, smallest first; the
+    others are Optuna's. None proposes a network over budget, or one twice."""
+    stopping: Literal["front", "asha", "none"] = "front"
+    """Which trials end at a ninth or a third of their epochs: front, those that will not reach the
+    best network no larger; asha, those not among the first third."""
+    floor: float = 0.0
+    """Mean IoU in % that a network must exceed to count. With the budget it is the reference point
+    of the hypervolume. At 0 every network counts."""
+    warm_start: str | None = None
+    """Name of another study on the same data whose networks inform the proposals."""
+
+    def checked_floor(self) -> float:
+        """Return the floor as a fraction.
+
+        Raises:
+            UsageError: it is no percentage below 100.
+        """
+        if not 0 <= self.floor < 100:
+            raise UsageError(f"--floor must be 0 to below 100 (% mean IoU), got {self.floor}")
+        return self.floor / 100
