@@ -8,11 +8,11 @@ from typing import Any
 import boto3
 import numpy as np
 import pytest
-from tests.fault_proxy import Fault, FaultPlan, FaultProxy
 
 from pipeline.core.errors import CorruptSample, ServiceUnavailable
 from pipeline.runtime.s3_shards import Patience, S3Shards
 from pipeline.runtime.storage import s3_client
+from tests.fault_proxy import Fault, FaultPlan, FaultProxy
 
 CONTENT = np.random.default_rng(5).bytes(400_000)
 HASTY = Patience(attempts=5, backoff_s=0.001, grace_s=0.3, least_bytes_per_s=400_000)
