@@ -8,6 +8,7 @@ from unittest.mock import patch
 import psutil
 import ray
 
+from pipeline.core.layout import Layout
 from pipeline.core.manifest import DatasetInfo
 from pipeline.runtime import cluster
 from pipeline.runtime.sharding import shard_dataset
@@ -37,4 +38,4 @@ def local_cluster(workers: int) -> Iterator[None]:
 
 def preprocess(source: Source, uri: str) -> DatasetInfo:
     """Write a source as a data set, as the command does."""
-    return shard_dataset(source, source.name, uri, None, lambda done, total: None)
+    return shard_dataset(source, source.name, uri, Layout())

@@ -93,7 +93,7 @@ def main() -> None:
     options = parser.parse_args()
     camvid.prepare(options.camvid)
     subjects: list[tuple[str, CachePolicy, type]] = [
-        *((f"ours, {cache} cache", cache, TrainLoader) for cache in OURS),
+        *((f"ours, --cache {cache}", cache, TrainLoader) for cache in OURS),
         ("webdataset, torch's loader with 1 worker", "none", WebdatasetLoader),
     ]
     rows = []
