@@ -16,6 +16,10 @@ SCHEMA_VERSION = 2
 DATASET_FILE = "dataset.json"
 MANIFEST_FILE = "manifest.parquet"
 
+# The most that is read or decoded anywhere: no camera of a street scene makes more.
+MAX_PIXELS = 64_000_000
+MAX_MEMBER_BYTES = 64 << 20
+
 Colour = tuple[int, int, int]
 
 

@@ -13,10 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from pipeline.core.errors import CorruptSample
-from pipeline.core.manifest import SampleRecord
+from pipeline.core.manifest import MAX_MEMBER_BYTES, MAX_PIXELS, SampleRecord
 
-MAX_PIXELS = 64_000_000
-MAX_MEMBER_BYTES = 64 << 20
 IMAGE_FORMATS = ("PNG", "JPEG", "WEBP")
 LABEL_FORMATS = ("PNG",)
 _LABEL_MODES = ("L", "P")  # of a palette picture the indices count, not the colours

@@ -9,12 +9,11 @@ from PIL import Image, UnidentifiedImageError
 
 from pipeline.core.errors import DataError
 from pipeline.core.layout import Layout
-from pipeline.core.manifest import ClassTable
+from pipeline.core.manifest import MAX_PIXELS, ClassTable
 from pipeline.sources.source import LabelledImage
 
 # Three times as fast to write as Pillow's level 6 for 5 % more bytes; measured in decisions.md.
 PNG_COMPRESS_LEVEL = 2
-MAX_PIXELS = 64_000_000
 
 _LEVELS = np.arange(256)
 _SQUARES = _LEVELS**2

@@ -11,8 +11,8 @@ from pathlib import PurePosixPath
 from typing import Protocol
 
 from pipeline.core.errors import DataError
+from pipeline.core.manifest import MAX_MEMBER_BYTES
 
-MAX_MEMBER_BYTES = 64 << 20
 _MAX_EXTENSION_BYTES = 64 << 10
 _BLOCK = tarfile.BLOCKSIZE
 _KINDS = {

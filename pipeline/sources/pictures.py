@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pipeline.core.errors import DataError
+from pipeline.core.manifest import MAX_PIXELS
 from pipeline.sources.source import LabelledImage
-
-MAX_PIXELS = 64_000_000
 
 # By Pillow's names, which keep a PNG's bits: "L;4", "RGB;16B". Wider ones would be squeezed into
 # 8 bits without a word.
