@@ -31,7 +31,7 @@ def view(seen: Sample, scales: Scales, seed: int) -> Sample:
 def sample(height: int, width: int) -> Sample:
     chance = np.random.default_rng(3)
     image = chance.integers(40, 256, (height, width, 3), dtype=np.uint8)  # above all of PADDING
-    label = chance.integers(0, 5, (height, width), dtype=np.uint8)
+    label = 50 * chance.integers(0, 5, (height, width), dtype=np.uint8)  # no mixture is a label
     for pixels in (image, label):
         pixels.flags.writeable = False  # as they come from a split
     return Sample(image, label)

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -83,6 +84,27 @@ def test_instances_that_share_a_cache_do_not_disturb_each_other(tmp_path: Path) 
     late = CountedShards(SHARDS)
     read_all(cache_of(late, tmp_path))
     assert late.reads == []
+
+
+def test_instances_that_write_one_copy_at_once_both_go_on_to_the_next(
+    source: CountedShards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caches = [cache_of(source, tmp_path) for _ in range(2)]
+    barrier, replace = threading.Barrier(2), Path.replace
+
+    def replace_together(path: Path, target: Path) -> Path:
+        barrier.wait(timeout=10)  # each has written its own before either shows it
+        return replace(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", replace_together)
+        at_once([partial(cache.read, FIRST, 0, 10) for cache in caches])
+
+    for cache, shard in zip(caches, NAMES[1:3], strict=True):
+        cache.read(shard, 0, 10)
+    assert {path.name for path in (tmp_path / "own" / "gen").iterdir()} == {
+        Path(shard).name for shard in NAMES[:3]
+    }
 
 
 @settings(
