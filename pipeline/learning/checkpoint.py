@@ -16,6 +16,8 @@ from pipeline.core.config import EpochResult, TrialSpec
 from pipeline.core.errors import DataError, UsageError
 from pipeline.core.manifest import Colour
 from pipeline.learning.cgnet import CGNet
+from pipeline.learning.compact.network import CompactCGNet
+from pipeline.learning.compact.shape import CompactShape
 from pipeline.learning.folder import Folder, exists, folder_uri, read_bytes, write_bytes
 
 CHECKPOINT_FILE = "checkpoint.pt"
@@ -99,21 +101,29 @@ class Deployment:
 
 def save_weights(folder: Folder, model: nn.Module, deployment: Deployment) -> None:
     """Write the weights with all that is needed to use them, as one safetensors file."""
+    write_bytes(folder, WEIGHTS_FILE, pack_weights(model, deployment))
+
+
+def pack_weights(model: nn.Module, deployment: Deployment) -> bytes:
+    """Return the content of a weights file; that of a compacted network says its shape too."""
     description = asdict(deployment) | {"architecture": deployment.architecture.to_dict()}
+    metadata = {"deployment": json.dumps(description)}
+    if isinstance(model, CompactCGNet):
+        metadata["compact"] = json.dumps(model.shape.to_dict())
     tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-    content = safetensors.torch.save(tensors, metadata={"deployment": json.dumps(description)})
-    write_bytes(folder, WEIGHTS_FILE, content)
+    return bytes(safetensors.torch.save(tensors, metadata=metadata))
 
 
-def load_weights(content: bytes) -> tuple[CGNet, Deployment]:
-    """Return the network that ``save_weights`` wrote, ready to predict.
+def load_weights(content: bytes) -> tuple[nn.Module, Deployment]:
+    """Return the network that ``save_weights`` wrote, compacted or not, ready to predict.
 
     Raises:
         DataError: the file is not one of ours.
     """
     try:
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        fields = json.loads(header["__metadata__"]["deployment"])
+        metadata = header["__metadata__"]
+        fields = json.loads(metadata["deployment"])
         deployment = Deployment(
             architecture=Architecture.from_dict(fields["architecture"]),
             mean=tuple(fields["mean"]),
@@ -121,7 +131,11 @@ def load_weights(content: bytes) -> tuple[CGNet, Deployment]:
             class_names=tuple(fields["class_names"]),
             palette=tuple((r, g, b) for r, g, b in fields["palette"]),
         )
-        model = CGNet(deployment.architecture)
+        model: nn.Module
+        if shape := metadata.get("compact"):
+            model = CompactCGNet(CompactShape.from_dict(json.loads(shape)))
+        else:
+            model = CGNet(deployment.architecture)
         model.load_state_dict(safetensors.torch.load(content))
     except _NOT_OURS as cause:
         raise DataError(f"{WEIGHTS_FILE} is not a network of this program ({cause})") from cause

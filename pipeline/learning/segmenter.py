@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from pipeline.learning.augment import normalise
-from pipeline.learning.cgnet import CGNet
 from pipeline.learning.checkpoint import Deployment, load_weights
 
 
@@ -15,7 +15,7 @@ from pipeline.learning.checkpoint import Deployment, load_weights
 class Segmenter:
     """A network with the normalisation it was trained with."""
 
-    model: CGNet
+    model: nn.Module
     deployment: Deployment
 
     @classmethod

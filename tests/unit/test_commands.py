@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-COMMANDS = ("preprocess", "search", "services", "train")
+COMMANDS = ("compact", "preprocess", "search", "services", "train")
 HEAVY = ("torch", "ray", "mlflow", "optuna", "pyarrow", "boto3")
 
 

@@ -104,7 +104,7 @@ def _keep_stage(stage: StageTrace, *, first: Tensor, last: Tensor) -> KeptStage:
 
 def _keep_block(block: BlockTrace, needed_S: Tensor) -> KeptBlock | None:
     gate, output = block.gate, block.output
-    lifts = output.constant_C & gate.live_C & needed_S
+    lifts = output.is_constant & gate.live_C & needed_S
     # Only gates of what is needed matter, and through them what their hidden units look at.
     gated = (output.live_C & gate.live_C & needed_S) | lifts
     gate_weights = block.weights.at("gate")

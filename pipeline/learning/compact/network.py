@@ -1,6 +1,8 @@
 """The network that a ``CompactShape`` describes: an ordinary module that trains and exports.
 
-Its weights have CGNet's names where CGNet has them. B batch, C channels, S stream channels, H height, W width, K classes.
+Its weights have CGNet's names where CGNet has them.
+
+B batch, C channels, S stream channels, H height, W width, K classes.
 """
 
 import torch
@@ -51,9 +53,7 @@ class ConvNormAct(NormAct):
         super().__init__(outputs, folded)
         padding = (kernel - 1) // 2
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=folded)
-        self.border = (
-            nn.Conv2d(1, outputs, kernel, stride, padding, bias=False) if border else None
-        )
+        self.border = nn.Conv2d(1, outputs, kernel, stride, padding, bias=False) if border else None
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         y_BCHW: Tensor = self.conv(x_BCHW)
@@ -135,9 +135,7 @@ class DownBlock(nn.Module):
     def __init__(self, stage: StageShape, inputs: int, folded: bool) -> None:
         super().__init__()
         shape = stage.down
-        self.entry = ConvNormAct(
-            inputs, shape.entry, 3, 2, border=stage.border, folded=folded
-        )
+        self.entry = ConvNormAct(inputs, shape.entry, 3, 2, border=stage.border, folded=folded)
         self.context = LocalAndSurround(shape, folded)
         self.reduce = nn.Conv2d(
             shape.local + shape.surround, len(shape.writes), 1, bias=stage.reduce_bias
@@ -155,9 +153,7 @@ class ResidualBlock(nn.Module):
     def __init__(self, shape: BlockShape, width: int, folded: bool) -> None:
         super().__init__()
         self.read = Select(shape.reads, width)
-        self.entry = ConvNormAct(
-            len(shape.reads), shape.entry, 1, 1, border=False, folded=folded
-        )
+        self.entry = ConvNormAct(len(shape.reads), shape.entry, 1, 1, border=False, folded=folded)
         self.context = LocalAndSurround(shape, folded)
         self.write = Write(shape, width)
 

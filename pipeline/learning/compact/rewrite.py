@@ -52,8 +52,10 @@ class _Parts:
     ) -> None:
         """Write a norm and its PReLU for inputs without a constant, outputs times a factor."""
         factor = torch.ones_like(part["norm.weight"]) if factor_C is None else factor_C
-        mean = part["norm.running_mean"] if constant_C is None else (
-            part["norm.running_mean"] - constant_C
+        mean = (
+            part["norm.running_mean"]
+            if constant_C is None
+            else (part["norm.running_mean"] - constant_C)
         )
         self.put(f"{name}.norm.weight", (part["norm.weight"] * factor)[kept])
         self.put(f"{name}.norm.bias", (part["norm.bias"] * factor)[kept])
@@ -87,9 +89,7 @@ def rewrite(trace: Trace, kept: Kept) -> CompactCGNet:
     stage_3 = _write_stage(parts, weights, 3, trace.stages[1], kept.stages[1], carried_2)
     stream_3 = kept.stages[1].stream
     carried_3 = torch.cat((stream_3, stream_3 + len(trace.concat.live_C) // 2))
-    parts.put_norm_act(
-        "fuse_3", weights.at("fuse_3"), kept.fused, constant_C=trace.concat.value_C
-    )
+    parts.put_norm_act("fuse_3", weights.at("fuse_3"), kept.fused, constant_C=trace.concat.value_C)
     classifier = weights["classifier.weight"]
     parts.put("classifier.weight", classifier[:, kept.fused])
     bias = parts.put_optional("classifier.bias", classifier.flatten(1) @ trace.fused.value_C)
@@ -135,15 +135,17 @@ def _write_stage(
     """
     fuse, name = f"fuse_{number - 1}", f"stage_{number}"
     down, kept_down = trace.blocks[0], kept.down
-    parts.put_norm_act(
-        fuse, weights.at(fuse), kept_down.reads, constant_C=trace.concat.value_C
-    )
+    parts.put_norm_act(fuse, weights.at(fuse), kept_down.reads, constant_C=trace.concat.value_C)
     border = parts.put_padded(
-        f"{name}.down.entry", down.weights.at("entry"), down.inputs, kept_down.reads, kept_down.entry
+        f"{name}.down.entry",
+        down.weights.at("entry"),
+        down.inputs,
+        kept_down.reads,
+        kept_down.entry,
     )
     reduce_bias = _write_reduction(parts, f"{name}.down.reduce", down, kept_down)
     _write_context(parts, f"{name}.down", down, kept_down, factor_C=None)
-    blocks = []
+    blocks: list[BlockShape] = []
     for block, stays in zip(trace.blocks[1:], kept.blocks[1:], strict=True):
         if stays is not None:
             _write_residual(parts, f"{name}.blocks.{len(blocks)}", block, stays)
@@ -181,9 +183,7 @@ def _write_context(
         if len(channels):
             weight = context[f"{extractor}.weight"][channels]
             parts.put(f"{name}.context.{extractor}.weight", weight)
-    parts.put_norm_act(
-        f"{name}.context.joint", context.at("joint"), kept.joint, factor_C=factor_C
-    )
+    parts.put_norm_act(f"{name}.context.joint", context.at("joint"), kept.joint, factor_C=factor_C)
     if len(kept.units):
         _write_gate(parts, f"{name}.write", block, kept)
 
@@ -193,9 +193,13 @@ def _write_gate(parts: _Parts, name: str, block: BlockTrace, kept: KeptBlock) ->
     rows = torch.cat((kept.outputs, kept.lifts))
     squeeze_UC, excite_CU = gate["squeeze.weight"][kept.units], gate["excite.weight"][rows]
     parts.put(f"{name}.gate.squeeze.weight", squeeze_UC[:, kept.outputs])
-    parts.put(f"{name}.gate.squeeze.bias", gate["squeeze.bias"][kept.units] + squeeze_UC @ constant_C)
+    parts.put(
+        f"{name}.gate.squeeze.bias", gate["squeeze.bias"][kept.units] + squeeze_UC @ constant_C
+    )
     parts.put(f"{name}.gate.excite.weight", excite_CU[:, kept.units])
-    parts.put(f"{name}.gate.excite.bias", gate["excite.bias"][rows] + excite_CU @ block.gate.value_U)
+    parts.put(
+        f"{name}.gate.excite.bias", gate["excite.bias"][rows] + excite_CU @ block.gate.value_U
+    )
     if len(kept.lifts):
         parts.put(f"{name}.lifts", constant_C[kept.lifts])
 
@@ -205,9 +209,7 @@ def _settled_gate(block: BlockTrace, kept: KeptBlock) -> Tensor:
     return torch.ones_like(block.gate.value_C) if len(kept.units) else block.gate.value_C
 
 
-def _block_shape(
-    block: BlockTrace, kept: KeptBlock, carried: Tensor, stream: Tensor
-) -> BlockShape:
+def _block_shape(block: BlockTrace, kept: KeptBlock, carried: Tensor, stream: Tensor) -> BlockShape:
     return BlockShape(
         reads=_places(carried, kept.reads),
         entry=len(kept.entry),

@@ -40,7 +40,7 @@ class Signal:
         return cls(torch.cat([p.live_C for p in parts]), torch.cat([p.value_C for p in parts]))
 
     @property
-    def constant_C(self) -> Tensor:
+    def is_constant(self) -> Tensor:
         """Return which channels are constants other than 0."""
         return ~self.live_C & (self.value_C != 0)
 
@@ -138,9 +138,9 @@ def _residual(part: Weights, inputs: Signal, dilation: int) -> BlockTrace:
 
 
 def _convolved(part: Weights, inputs: Signal) -> Signal:
-    """Zero-padded: where a constant comes in, what goes out depends on the distance to the border."""
+    """Zero-padded: what goes out for a constant depends on the distance to the border."""
     affine = Affine.of(part)
-    felt_C = inputs.live_C | inputs.constant_C
+    felt_C = inputs.live_C | inputs.is_constant
     live = (links(part["conv.weight"], affine.scale_C) & felt_C).any(1)
     return Signal.of(_some(live), affine.constant())
 
@@ -148,7 +148,7 @@ def _convolved(part: Weights, inputs: Signal) -> Signal:
 def _joint(part: Weights, entry: Signal) -> Signal:
     affine = Affine.of(part.at("joint"))
     linked = links(torch.cat((part["local.weight"], part["surround.weight"])), affine.scale_C)[:, 0]
-    felt_C = entry.live_C | entry.constant_C
+    felt_C = entry.live_C | entry.is_constant
     return Signal.of(linked & felt_C.repeat(2), affine.constant())
 
 
@@ -165,7 +165,7 @@ def _gate(part: Weights, inputs: Signal) -> GateTrace:
 
 def _written(stream: Signal, output: Signal, gate: GateTrace) -> Signal:
     """A constant times a live gate is even over a picture, but another for each: live."""
-    live = stream.live_C | output.live_C | (output.constant_C & gate.live_C)
+    live = stream.live_C | output.live_C | (output.is_constant & gate.live_C)
     settled_C = ~output.live_C & ~gate.live_C
     return Signal(live, stream.value_C + settled_C * output.value_C * gate.value_C)
 

@@ -39,7 +39,9 @@ class Weights:
     def children(self, name: str) -> list["Weights"]:
         """Return the weights of a sequence's members, in order."""
         start = f"{self.prefix}{name}."
-        numbers = {int(key[len(start) :].split(".")[0]) for key in self.state if key.startswith(start)}
+        numbers = {
+            int(key[len(start) :].split(".")[0]) for key in self.state if key.startswith(start)
+        }
         return [self.at(f"{name}.{number}") for number in sorted(numbers)]
 
 

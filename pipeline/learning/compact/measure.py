@@ -1,0 +1,82 @@
+"""Two networks beside each other: do they say the same, and what does each cost."""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+TOLERANCE = 1e-4  # of logits
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far the logits of two networks are apart, and how often their labels differ."""
+
+    difference: float
+    labels_differing: int
+    pixels: int
+
+    @property
+    def is_close(self) -> bool:
+        """Return whether the logits agree to ``TOLERANCE``; not if one is no number."""
+        return self.difference <= TOLERANCE
+
+
+@torch.inference_mode()
+def compare(one: nn.Module, other: nn.Module, pictures: list[Tensor]) -> Agreement:
+    """Compare two networks in evaluation on batches (B, 3, H, W) of normalised pictures."""
+    difference, differing, pixels = 0.0, 0, 0
+    for image_BCHW in pictures:
+        first, second = one(image_BCHW), other(image_BCHW)
+        apart = float((first - second).abs().max())
+        difference = apart if apart != apart else max(difference, apart)
+        differing += int((first.argmax(1) != second.argmax(1)).sum())
+        pixels += image_BCHW.shape[0] * image_BCHW.shape[2] * image_BCHW.shape[3]
+    return Agreement(difference, differing, pixels)
+
+
+def random_pictures(sizes: tuple[tuple[int, int], ...], seed: int) -> list[Tensor]:
+    """Return a picture (1, 3, H, W) of 0..255 for each size: patches of colour under noise."""
+    chance = torch.Generator().manual_seed(seed)
+    pictures = []
+    for height, width in sizes:
+        patches = 255 * torch.rand(1, 3, 8, 8, generator=chance)
+        noise = 20 * torch.randn(1, 3, height, width, generator=chance)
+        pictures.append((F.interpolate(patches, (height, width)) + noise).clamp(0, 255))
+    return pictures
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Return how many trainable parameters a network has."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+@torch.inference_mode()
+def count_macs(model: nn.Module, height: int, width: int) -> int:
+    """Return the multiply-accumulates of convolutions and linear layers for one picture."""
+    with FlopCounterMode(display=False) as counter:
+        model(torch.zeros(1, 3, height, width))
+    return int(counter.get_total_flops()) // 2
+
+
+@torch.inference_mode()
+def latencies(
+    models: tuple[nn.Module, ...],
+    image_BCHW: Tensor,
+    runs: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> tuple[float, ...]:
+    """Return the median seconds of a forward pass of each network, measured in turns."""
+    seconds: list[list[float]] = [[] for _ in models]
+    for run in range(runs + 1):
+        for model, taken in zip(models, seconds, strict=True):
+            started = clock()
+            model(image_BCHW)
+            if run:  # the first one warms up
+                taken.append(clock() - started)
+    return tuple(map(statistics.median, seconds))

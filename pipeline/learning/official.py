@@ -1,0 +1,113 @@
+"""The authors' published weights (.pth) as a network of this program."""
+
+import io
+import pickle
+import re
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from pipeline.core.architecture import Architecture
+from pipeline.core.errors import DataError
+from pipeline.core.manifest import ClassTable, Colour
+from pipeline.learning.cgnet import CGNet, load_official_state_dict
+from pipeline.learning.checkpoint import Deployment, pack_weights
+from pipeline.sources.camvid import CAMVID_CLASSES
+
+_CITYSCAPES_COLOURS: dict[str, Colour] = {
+    "road": (128, 64, 128),
+    "sidewalk": (244, 35, 232),
+    "building": (70, 70, 70),
+    "wall": (102, 102, 156),
+    "fence": (190, 153, 153),
+    "pole": (153, 153, 153),
+    "traffic light": (250, 170, 30),
+    "traffic sign": (220, 220, 0),
+    "vegetation": (107, 142, 35),
+    "terrain": (152, 251, 152),
+    "sky": (70, 130, 180),
+    "person": (220, 20, 60),
+    "rider": (255, 0, 0),
+    "car": (0, 0, 142),
+    "truck": (0, 0, 70),
+    "bus": (0, 60, 100),
+    "train": (0, 80, 100),
+    "motorcycle": (0, 0, 230),
+    "bicycle": (119, 11, 32),
+}
+_CITYSCAPES_CLASSES = ClassTable(
+    tuple(_CITYSCAPES_COLOURS), tuple(_CITYSCAPES_COLOURS.values()), ignore_index=255
+)
+
+# Classes and mean colour by number of classes. The means are the authors' (dataset/*.py), of
+# blue, green and red; they are subtracted from 0..255 and nothing is divided by.
+_PUBLISHED = {
+    11: (CAMVID_CLASSES, (105.66, 103.33, 99.63)),
+    19: (_CITYSCAPES_CLASSES, (72.39, 82.91, 73.16)),
+}
+
+
+def official_weights(content: bytes, *, quirk: bool) -> bytes:
+    """Return the authors' weights as a weights file of this program.
+
+    Args:
+        content: of their .pth file, for CamVid (11 classes) or Cityscapes (19).
+        quirk: subtract the means as their code does, blue's from red and red's from blue, which
+            the published weights were trained with; else each channel's own.
+
+    Raises:
+        DataError: it is no such file, or reading it would run code.
+    """
+    state = _read(content)
+    try:
+        architecture = _architecture(state)
+        model = CGNet(architecture)
+        load_official_state_dict(model, state)
+    except (KeyError, ValueError, RuntimeError, AttributeError) as cause:
+        reason = str(cause).splitlines()[0]
+        raise DataError(f"the .pth file holds no CGNet of the authors ({reason})") from cause
+    if architecture.num_classes not in _PUBLISHED:
+        raise DataError(
+            f"the .pth file has {architecture.num_classes} classes; the authors published weights "
+            "of 11 (CamVid) and 19 (Cityscapes)"
+        )
+    classes, (blue, green, red) = _PUBLISHED[architecture.num_classes]
+    mean = (blue, green, red) if quirk else (red, green, blue)
+    deployment = Deployment(architecture, mean, (1.0, 1.0, 1.0), classes.names, classes.palette)
+    return pack_weights(model, deployment)
+
+
+def _read(content: bytes) -> Mapping[str, Tensor]:
+    try:
+        saved = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        state = saved.get("model", saved)  # their training wraps it
+        return {str(key).removeprefix("module."): value for key, value in state.items()}
+    except (
+        *(AttributeError, EOFError, KeyError, OSError, RuntimeError, TypeError, ValueError),
+        pickle.UnpicklingError,
+    ) as cause:
+        reason = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
+        raise DataError(f"the .pth file cannot be read as weights alone ({reason})") from cause
+
+
+def _architecture(state: Mapping[str, Tensor]) -> Architecture:
+    """Return what the shapes tell; dilations leave no trace in them and are the paper's."""
+    (classifier,) = (value for key, value in state.items() if key.startswith("classifier."))
+    widths = tuple(
+        len(state[f"{name}.conv.weight"])
+        for name in ("level1_0", "level2_0.conv1x1", "level3_0.conv1x1")
+    )
+    return Architecture(
+        num_classes=len(classifier),
+        num_blocks_2=_num_blocks(state, 2),
+        num_blocks_3=_num_blocks(state, 3),
+        widths=(widths[0], widths[1], widths[2]),
+        reduction_2=widths[1] // len(state["level2_0.F_glo.fc.0.weight"]),
+        reduction_3=widths[2] // len(state["level3_0.F_glo.fc.0.weight"]),
+    )
+
+
+def _num_blocks(state: Mapping[str, Tensor], stage: int) -> int:
+    found = (re.match(rf"level{stage}\.(\d+)\.", key) for key in state)
+    return 1 + len({match[1] for match in found if match})
