@@ -46,8 +46,10 @@ def compact(model: nn.Module, architecture: Architecture, *, fold_bn: bool = Fal
             norms; further training is then without it.
 
     Raises:
-        UsageError: the architecture is a variant that this does not understand.
+        UsageError: the network is compacted already, or a variant that this does not understand.
     """
+    if isinstance(model, CompactCGNet):
+        raise UsageError("the network is compacted already: give the original for other options")
     _check(architecture)
     weights = Weights.of(model.state_dict())
     trace = trace_network(weights, (architecture.block_dilations_2, architecture.block_dilations_3))

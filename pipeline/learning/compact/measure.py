@@ -30,14 +30,14 @@ class Agreement:
 @torch.inference_mode()
 def compare(one: nn.Module, other: nn.Module, pictures: list[Tensor]) -> Agreement:
     """Compare two networks in evaluation on batches (B, 3, H, W) of normalised pictures."""
-    difference, differing, pixels = 0.0, 0, 0
+    apart, differing, pixels = [], 0, 0
     for image_BCHW in pictures:
         first, second = one(image_BCHW), other(image_BCHW)
-        apart = float((first - second).abs().max())
-        difference = apart if apart != apart else max(difference, apart)
-        differing += int((first.argmax(1) != second.argmax(1)).sum())
-        pixels += image_BCHW.shape[0] * image_BCHW.shape[2] * image_BCHW.shape[3]
-    return Agreement(difference, differing, pixels)
+        apart.append((first - second).abs().max())
+        differs = first.argmax(1) != second.argmax(1)
+        differing += int(differs.sum())
+        pixels += differs.numel()
+    return Agreement(float(torch.stack(apart).max()), differing, pixels)
 
 
 def random_pictures(sizes: tuple[tuple[int, int], ...], seed: int) -> list[Tensor]:

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from pipeline.learning.compact.network import NORM_EPS
 
-# A weight or a constant of no more than this counts as zero, weights of convolutions after the
-# batch norm behind them has scaled them. Against activations of any size that float32 can add up
-# it is far below the last digit; what L2 decay leaves of a dead filter is far below it (1e-40).
-THRESHOLD = 1e-12
+# A weight or a constant of no more than this counts as zero; weights of a convolution after the
+# batch norm behind it has scaled them. On activations of size 1 it is less than half the last digit
+# of a float32 of size 1. What L2 decay leaves of a dead filter ends far below (1e-40).
+THRESHOLD = 1e-8
 
 
 @dataclass(frozen=True)
