@@ -97,12 +97,12 @@ class Gate(nn.Module):
 
 
 class Write(nn.Module):
-    """Gate what a block computed and add it to the stream."""
+    """Gate what a block computed and add it to the stream, or to nothing to open one."""
 
     def __init__(self, shape: BlockShape, width: int) -> None:
         super().__init__()
         self.width = width
-        self.whole = shape.writes == tuple(range(width)) and not shape.lifts
+        self.whole = shape.writes == tuple(range(width))
         channels = len(shape.writes)
         self.gate = Gate(channels, len(shape.lifts), shape.hidden) if shape.hidden else None
         self.lifts = nn.Parameter(torch.zeros(len(shape.lifts))) if shape.lifts else None
@@ -110,23 +110,24 @@ class Write(nn.Module):
             self.register_buffer(name, torch.tensor(index, dtype=torch.int64), persistent=False)
 
     def forward(self, y_BCHW: Tensor, stream_BSHW: Tensor | None) -> Tensor:
+        batch, channels, height, width = y_BCHW.shape
         shift_BS = None
         if self.gate is not None:
             gate_BC = self.gate(y_BCHW)
-            channels = y_BCHW.shape[1]
             y_BCHW = y_BCHW * gate_BC[:, :channels, None, None]
             if self.lifts is not None:
-                shift_BS = y_BCHW.new_zeros(y_BCHW.shape[0], self.width).index_add(
+                shift_BS = y_BCHW.new_zeros(batch, self.width).index_add(
                     1, self.get_buffer("lift_index"), self.lifts * gate_BC[:, channels:]
                 )
         if self.whole:
             return y_BCHW if stream_BSHW is None else stream_BSHW + y_BCHW
-        batch, _, height, width = y_BCHW.shape
         if stream_BSHW is None:
             stream_BSHW = y_BCHW.new_zeros(batch, self.width, height, width)
-        if shift_BS is not None:
-            stream_BSHW = stream_BSHW + shift_BS[:, :, None, None]
-        return stream_BSHW.index_add(1, self.get_buffer("write_index"), y_BCHW)
+        # A new tensor either way, to add into: the stream as it was is read again elsewhere.
+        sum_BSHW = (
+            stream_BSHW.clone() if shift_BS is None else stream_BSHW + shift_BS[:, :, None, None]
+        )
+        return sum_BSHW.index_add_(1, self.get_buffer("write_index"), y_BCHW)
 
 
 class DownBlock(nn.Module):
