@@ -10,34 +10,51 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-TOLERANCE = 1e-4  # of logits
+# Of logits; float32 holds seven digits, so logits beyond 10 are held to a share of themselves.
+TOLERANCE = 1e-4
+_SHARE = 1e-5
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far the logits of two networks are apart, and how often their labels differ."""
+    """How far the logits of two networks are apart, and how often their labels differ.
+
+    Attributes:
+        difference: the greatest.
+        greatest: absolute value of any logit of the first network.
+        labels_differing: pixels that get another label.
+        pixels: that were compared.
+    """
 
     difference: float
+    greatest: float
     labels_differing: int
     pixels: int
 
     @property
     def is_close(self) -> bool:
-        """Return whether the logits agree to ``TOLERANCE``; not if one is no number."""
-        return self.difference <= TOLERANCE
+        """Return whether the logits agree; not if one is no number."""
+        return self.difference <= self.allowed
+
+    @property
+    def allowed(self) -> float:
+        """Return how far apart logits of this size may be."""
+        return max(TOLERANCE, _SHARE * self.greatest)
 
 
 @torch.inference_mode()
 def compare(one: nn.Module, other: nn.Module, pictures: list[Tensor]) -> Agreement:
     """Compare two networks in evaluation on batches (B, 3, H, W) of normalised pictures."""
-    apart, differing, pixels = [], 0, 0
+    apart, sizes, differing, pixels = [], [], 0, 0
     for image_BCHW in pictures:
         first, second = one(image_BCHW), other(image_BCHW)
         apart.append((first - second).abs().max())
+        sizes.append(first.abs().max())
         differs = first.argmax(1) != second.argmax(1)
         differing += int(differs.sum())
         pixels += differs.numel()
-    return Agreement(float(torch.stack(apart).max()), differing, pixels)
+    difference, greatest = (float(torch.stack(values).max()) for values in (apart, sizes))
+    return Agreement(difference, greatest, differing, pixels)
 
 
 def random_pictures(sizes: tuple[tuple[int, int], ...], seed: int) -> list[Tensor]:
