@@ -21,8 +21,10 @@ class KeptBlock:
     Attributes:
         reads: of the stream, or of the concatenation for a downsampling block.
         entry: outputs of the entry convolution: those of F_loc alone, of both, of F_sur alone.
-        local: of the entry's outputs, those that F_loc filters.
-        surround: and F_sur.
+        near: constants among the entry's outputs that F_loc filters.
+        far: and F_sur.
+        local: all that F_loc filters, ``near`` first.
+        surround: all that F_sur filters, ``far`` last.
         joint: what F_joi joins, by its number in the original block.
         outputs: of what is gated, those that are computed.
         lifts: and those that are constants with a live gate.
@@ -31,6 +33,8 @@ class KeptBlock:
 
     reads: Tensor
     entry: Tensor
+    near: Tensor
+    far: Tensor
     local: Tensor
     surround: Tensor
     joint: Tensor
@@ -119,17 +123,30 @@ def _keep_block(block: BlockTrace, needed_S: Tensor) -> KeptBlock | None:
         joint = outputs
     if not joint.any():
         return None
+    return _keep_context(block, joint, outputs, lifts, units)
+
+
+def _keep_context(
+    block: BlockTrace, joint: Tensor, outputs: Tensor, lifts: Tensor, units: Tensor
+) -> KeptBlock:
+    """Return the block of these joint channels, outputs, lifts and hidden units (masks)."""
     local, surround = joint.chunk(2)
-    entry = _numbers(local & ~surround), _numbers(local & surround), _numbers(surround & ~local)
+    seen = local | surround
+    computed = _some(block.entry.live_C & seen, seen)
     part = block.weights.at("entry")
-    reads = _read_by(part["conv.weight"], Affine.of(part), local | surround) & block.inputs.live_C
-    near, far = torch.cat(entry[:2]), torch.cat(entry[1:])
-    joined = torch.cat((near, far + len(local)))
+    reads = _read_by(part["conv.weight"], Affine.of(part), computed) & block.inputs.live_C
+    near, far = _numbers(local & ~computed), _numbers(surround & ~computed)
+    alone = _numbers(computed & ~surround), _numbers(computed & ~local)
+    both = _numbers(computed & local & surround)
+    near_first, far_last = torch.cat((near, alone[0], both)), torch.cat((both, alone[1], far))
+    joined = torch.cat((near_first, far_last + len(local)))
     return KeptBlock(
         reads=_numbers(_some(reads, block.inputs.live_C)),
-        entry=torch.cat(entry),
-        local=near,
-        surround=far,
+        entry=torch.cat((alone[0], both, alone[1])),
+        near=near,
+        far=far,
+        local=near_first,
+        surround=far_last,
         joint=joined,
         outputs=_numbers(outputs) if block.is_down else joined,
         lifts=_numbers(lifts),

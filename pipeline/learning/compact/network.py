@@ -63,18 +63,28 @@ class ConvNormAct(NormAct):
 
 
 class LocalAndSurround(nn.Module):
-    """F_loc on the first channels beside F_sur on the last ones, joined by F_joi."""
+    """F_loc on the first channels beside F_sur on the last ones, joined by F_joi.
+
+    Entry channels that were constants are not computed, but they are filtered: zero padding makes
+    them uneven.
+    """
 
     def __init__(self, shape: BlockShape, folded: bool) -> None:
         super().__init__()
+        self.near = nn.Parameter(torch.zeros(shape.near)) if shape.near else None
+        self.far = nn.Parameter(torch.zeros(shape.far)) if shape.far else None
         self.local = _depthwise(shape.local, 1, folded) if shape.local else None
         self.surround = (
             _depthwise(shape.surround, shape.dilation, folded) if shape.surround else None
         )
-        self.unseen = shape.entry - shape.surround
+        self.unseen = shape.near + shape.entry + shape.far - shape.surround
         self.joint = NormAct(shape.local + shape.surround, folded)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
+        if self.near is not None:
+            x_BCHW = torch.cat((_spread(self.near, x_BCHW), x_BCHW), dim=1)
+        if self.far is not None:
+            x_BCHW = torch.cat((x_BCHW, _spread(self.far, x_BCHW)), dim=1)
         parts = []
         if self.local is not None:
             parts.append(self.local(x_BCHW[:, : self.local.in_channels]))
@@ -236,6 +246,11 @@ def _depthwise(channels: int, dilation: int, bias: bool) -> nn.Conv2d:
     return nn.Conv2d(
         channels, channels, 3, padding=dilation, dilation=dilation, groups=channels, bias=bias
     )
+
+
+def _spread(constant_C: Tensor, like_BCHW: Tensor) -> Tensor:
+    batch, _, height, width = like_BCHW.shape
+    return constant_C[None, :, None, None].expand(batch, -1, height, width)
 
 
 def _halve(image_BCHW: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ Where a constant goes:
 - into a 1x1 convolution, or into the stream of a stage: into the running mean of the batch norm
   that reads it, where it changes nothing even in training, for that norm subtracts its mean;
 - into a zero-padded convolution: into the kernel ``border``, which convolves ones;
+- before F_loc and F_sur: it stays, as a number (``near``, ``far``) instead of a filter;
 - into the reduction or the classifier: into its bias;
 - into a gate: into the gate's biases, or, for what is gated, a constant times a gate (``lifts``).
 
@@ -179,6 +180,9 @@ def _write_context(
     parts: _Parts, name: str, block: BlockTrace, kept: KeptBlock, factor_C: Tensor | None
 ) -> None:
     context = block.weights.at("context")
+    for constants, channels in (("near", kept.near), ("far", kept.far)):
+        if len(channels):
+            parts.put(f"{name}.context.{constants}", block.entry.value_C[channels])
     for extractor, channels in (("local", kept.local), ("surround", kept.surround)):
         if len(channels):
             weight = context[f"{extractor}.weight"][channels]
@@ -213,6 +217,8 @@ def _block_shape(block: BlockTrace, kept: KeptBlock, carried: Tensor, stream: Te
     return BlockShape(
         reads=_places(carried, kept.reads),
         entry=len(kept.entry),
+        near=len(kept.near),
+        far=len(kept.far),
         local=len(kept.local),
         surround=len(kept.surround),
         dilation=block.dilation,

@@ -18,7 +18,9 @@ class BlockShape:
     Attributes:
         reads: input channels that the entry convolution takes, in its order.
         entry: channels it gives.
-        local: how many of them F_loc filters, counted from the first.
+        near: constants in front of them, for F_loc.
+        far: constants behind them, for F_sur.
+        local: how many of all these F_loc filters, counted from the first.
         surround: how many of them F_sur filters, counted from the last.
         dilation: of F_sur.
         hidden: units of F_glo; 0 where the gate was constant and is part of other weights.
@@ -29,6 +31,8 @@ class BlockShape:
 
     reads: Channels
     entry: int
+    near: int
+    far: int
     local: int
     surround: int
     dilation: int

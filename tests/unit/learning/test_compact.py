@@ -220,6 +220,19 @@ DEATHS = {
         lambda m: _constant(m.get_submodule("stage_3.blocks.0.context.joint.norm"), 7, 1.0),
         lambda n: n.shape.stages[1].blocks[0].lifts == (7,),
     ),
+    "a constant before F_loc and F_sur": Death(
+        lambda m: _constant(m.get_submodule("stage_3.blocks.0.entry.norm"), 2, 1.0),
+        lambda n: (
+            n.shape.stages[1].blocks[0].entry == 5
+            and n.shape.stages[1].blocks[0].local == n.shape.stages[1].blocks[0].surround == 6
+        ),
+    ),
+    "all entries of a block, which leave constants": Death(
+        lambda m: _zero(m.get_parameter("stage_3.blocks.0.entry.norm.weight")),
+        lambda n: (
+            n.shape.stages[1].blocks[0].entry == 1 and len(n.shape.stages[1].blocks[0].reads) == 1
+        ),
+    ),
     "a reduced channel that only F_sur sees": Death(
         lambda m: _zero(m.get_parameter("stage_3.blocks.1.context.local.weight")[4:]),
         lambda n: (
