@@ -31,10 +31,10 @@ def export(options: ExportOptions) -> int:
     from pipeline.runtime import environment
 
     environment.configure(options.state_dir)
-    from pipeline.learning.checkpoint import WEIGHTS_FILE
     from pipeline.learning.folder import write_bytes
     from pipeline.learning.latency import footprint
     from pipeline.learning.onnx_export import ONNX_FILE, export_onnx, onnx_timing
+    from pipeline.learning.weights import WEIGHTS_FILE
     from pipeline.runtime import console
     from pipeline.runtime.model_card import CARD_FILE, Export, card_size, model_card
     from pipeline.runtime.networks import open_network

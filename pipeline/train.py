@@ -75,8 +75,8 @@ def train(options: TrainOptions) -> int:
     from pipeline.runtime import environment
 
     environment.configure(options.state_dir)
-    from pipeline.learning.checkpoint import WEIGHTS_FILE
     from pipeline.learning.network import network_size
+    from pipeline.learning.weights import WEIGHTS_FILE
     from pipeline.runtime import cluster, console, datasets
     from pipeline.runtime.groups import train_one
 

@@ -16,13 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from pipeline.core.config import EpochResult, TrainConfig, TrialSpec
 from pipeline.core.errors import TrialFailed
 from pipeline.learning.augment import augment, normalise
-from pipeline.learning.checkpoint import (
-    Checkpoint,
-    Deployment,
-    load_checkpoint,
-    save_checkpoint,
-    save_weights,
-)
+from pipeline.learning.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from pipeline.learning.context import TrainContext, gathered, summed
 from pipeline.learning.dataset import Dataset, Split
 from pipeline.learning.evaluation import evaluate
@@ -30,6 +24,7 @@ from pipeline.learning.loader import Batch, TrainLoader
 from pipeline.learning.metrics import class_iou, mean_iou
 from pipeline.learning.network import build
 from pipeline.learning.provenance import Provenance
+from pipeline.learning.weights import Deployment, save_weights
 
 _POLY_POWER = 0.9
 _LOADER_THREADS = {False: 2, True: 8}  # a GPU is fed by more cores than a training on CPU can spare

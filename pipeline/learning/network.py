@@ -5,7 +5,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from pipeline.core.architecture import Architecture
-from pipeline.core.cost import count_macs, count_parameters
+from pipeline.core.cost import count_parameters
 from pipeline.core.peer import Network
 from pipeline.learning.cgnet import CGNet
 from pipeline.learning.peers.registry import PEERS
@@ -23,13 +23,17 @@ def network_size(network: Network) -> int:
     if isinstance(network, Architecture):
         return count_parameters(network)
     with torch.device("meta"):
-        return sum(parameter.numel() for parameter in build(network).parameters())
+        return count_weights(build(network))
 
 
-def network_macs(network: Network, height: int, width: int) -> int:
-    """Return the multiply-accumulates for one picture, of a peer by running it without memory."""
-    if isinstance(network, Architecture):
-        return count_macs(network, height, width)
-    with torch.device("meta"), FlopCounterMode(display=False) as counter:
-        build(network).eval()(torch.empty(1, 3, height, width))
+def count_weights(model: nn.Module) -> int:
+    """Return how many trainable parameters a built network has."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+@torch.inference_mode()
+def count_built_macs(model: nn.Module, height: int, width: int) -> int:
+    """Return the multiply-accumulates for one picture of a built network, by running it once."""
+    with FlopCounterMode(display=False) as counter:
+        model(torch.zeros(1, 3, height, width))
     return int(counter.get_total_flops()) // 2

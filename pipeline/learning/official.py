@@ -11,7 +11,7 @@ from torch import Tensor
 from pipeline.core.architecture import Architecture
 from pipeline.core.errors import DataError
 from pipeline.learning.cgnet import CGNet, load_official_state_dict
-from pipeline.learning.checkpoint import Deployment, pack_weights
+from pipeline.learning.weights import Deployment, pack_weights
 from pipeline.sources.camvid import CAMVID_CLASSES
 from pipeline.sources.cityscapes import CITYSCAPES_CLASSES
 

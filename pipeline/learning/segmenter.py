@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from pipeline.learning.augment import normalise
-from pipeline.learning.checkpoint import Deployment, load_weights
+from pipeline.learning.weights import Deployment, load_weights
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from mlflow.types import Schema, TensorSpec
 
 import pipeline
 from pipeline.core.manifest import DatasetInfo
-from pipeline.learning.checkpoint import WEIGHTS_FILE
 from pipeline.learning.folder import read_bytes
+from pipeline.learning.weights import WEIGHTS_FILE
 from pipeline.runtime.storage import open_folder
 from pipeline.runtime.study import TrialRecord
 from pipeline.runtime.tracking import WEIGHTS_TAG

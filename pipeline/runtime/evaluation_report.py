@@ -11,7 +11,7 @@ from pipeline.learning.assessment import Assessment
 from pipeline.learning.folder import write_bytes
 from pipeline.learning.latency import Footprint
 from pipeline.learning.metrics import BOUNDARY_TOLERANCE, boundary_tolerance
-from pipeline.learning.network import network_macs
+from pipeline.learning.network import count_built_macs
 from pipeline.runtime.confusion_figure import confusion_png, row_shares
 from pipeline.runtime.networks import Network
 from pipeline.runtime.storage import open_folder
@@ -138,8 +138,7 @@ def _label(evaluation: Evaluation) -> str:
 
 
 def _macs(evaluation: Evaluation) -> int:
-    architecture = evaluation.network.segmenter.deployment.architecture
-    return network_macs(architecture, *evaluation.info.image_size)
+    return count_built_macs(evaluation.network.segmenter.model, *evaluation.info.image_size)
 
 
 def _percent(share: float) -> str:

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pipeline.learning.checkpoint import WEIGHTS_FILE
 from pipeline.learning.latency import Footprint, Timing
-from pipeline.learning.network import network_macs
+from pipeline.learning.network import count_built_macs
 from pipeline.learning.onnx_export import ONNX_FILE, OnnxNetwork
 from pipeline.learning.provenance import Provenance
+from pipeline.learning.weights import WEIGHTS_FILE
 from pipeline.runtime.networks import Network
 
 CARD_FILE = "MODEL_CARD.md"
@@ -105,7 +105,7 @@ def _use(network: Network) -> list[str]:
 def _network(export: Export) -> list[str]:
     network, onnx, speed = export.network, export.onnx, export.speed
     architecture = network.segmenter.deployment.architecture
-    macs = network_macs(architecture, speed.height, speed.width)
+    macs = count_built_macs(network.segmenter.model, speed.height, speed.width)
     return _table(
         {
             **architecture.to_dict(),

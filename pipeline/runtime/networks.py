@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.core.errors import DataError, ServiceUnavailable, UsageError
-from pipeline.learning.checkpoint import WEIGHTS_FILE, load_provenance
 from pipeline.learning.folder import read_bytes
+from pipeline.learning.network import count_weights
 from pipeline.learning.official import official_weights
 from pipeline.learning.provenance import Provenance
 from pipeline.learning.segmenter import Segmenter
+from pipeline.learning.weights import WEIGHTS_FILE, load_provenance
 from pipeline.runtime import services
 from pipeline.runtime.storage import open_folder
 
@@ -47,7 +48,7 @@ class Network:
     @property
     def num_params(self) -> int:
         """Return how many trainable parameters the network has, counted."""
-        return sum(parameter.numel() for parameter in self.segmenter.model.parameters())
+        return count_weights(self.segmenter.model)
 
     @property
     def digest(self) -> str:

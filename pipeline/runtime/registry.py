@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from pipeline.core.errors import DataError, ServiceUnavailable, UsageError
-from pipeline.learning.checkpoint import WEIGHTS_FILE
+from pipeline.learning.weights import WEIGHTS_FILE
 from pipeline.runtime.tracking import WEIGHTS_TAG, check_mlflow
 
 _MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND")

@@ -15,11 +15,11 @@ from pipeline.core.architecture import Architecture
 from pipeline.core.config import DataConfig, TrainConfig, TrialSpec
 from pipeline.core.layout import Layout
 from pipeline.learning.cgnet import CGNet
-from pipeline.learning.checkpoint import WEIGHTS_FILE, load_weights
 from pipeline.learning.context import LocalContext
 from pipeline.learning.dataset import open_dataset
 from pipeline.learning.folder import write_bytes
 from pipeline.learning.loop import train
+from pipeline.learning.weights import WEIGHTS_FILE, load_weights
 from pipeline.runtime.sharding import shard_dataset
 from pipeline.runtime.storage import open_folder
 from pipeline.runtime.tasks import in_process

@@ -10,7 +10,7 @@ from pipeline.core.architecture import Architecture
 from pipeline.core.config import EpochResult
 from pipeline.core.errors import DataError, UsageError
 from pipeline.learning.cgnet import CGNet
-from pipeline.learning.checkpoint import WEIGHTS_FILE, Deployment, pack_weights
+from pipeline.learning.weights import WEIGHTS_FILE, Deployment, pack_weights
 from pipeline.runtime.champion import register_champion
 from pipeline.runtime.networks import open_network
 from pipeline.runtime.registry import model_weights, run_weights_uri

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-COMMANDS = ("evaluate", "export", "predict", "preprocess", "search", "services", "train")
+COMMANDS = ("compact", "evaluate", "export", "predict", "preprocess", "search", "services", "train")
 HEAVY = ("torch", "ray", "mlflow", "optuna", "pyarrow", "boto3", "onnx", "onnxruntime")
 
 

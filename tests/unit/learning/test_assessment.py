@@ -12,12 +12,12 @@ from pipeline.core.architecture import Architecture
 from pipeline.core.errors import UsageError
 from pipeline.learning.assessment import Assessment, assess, check_classes
 from pipeline.learning.cgnet import CGNet
-from pipeline.learning.checkpoint import Deployment
 from pipeline.learning.context import LocalContext
 from pipeline.learning.evaluation import evaluate
 from pipeline.learning.folder import Folder
 from pipeline.learning.metrics import boundary_f1
 from pipeline.learning.segmenter import Segmenter
+from pipeline.learning.weights import Deployment
 
 Data = Any  # the value that the write_dataset fixture gives
 

@@ -17,16 +17,15 @@ from pipeline.core.peer import Network, Peer
 from pipeline.learning.cgnet import CGNet
 from pipeline.learning.checkpoint import (
     CHECKPOINT_FILE,
-    WEIGHTS_FILE,
     Checkpoint,
-    Deployment,
     load_checkpoint,
-    load_weights,
     save_checkpoint,
-    save_weights,
 )
+from pipeline.learning.compact.compaction import compact
+from pipeline.learning.compact.network import CompactCGNet
 from pipeline.learning.folder import Folder
 from pipeline.learning.network import build
+from pipeline.learning.weights import WEIGHTS_FILE, Deployment, load_weights, save_weights
 
 ARCHITECTURE = Architecture(num_classes=3, num_blocks_2=2, num_blocks_3=2, widths=(8, 16, 32))
 SPEC = TrialSpec(ARCHITECTURE, DataConfig("file:///data", "abc"), TrainConfig(epochs=3), seed=5)
@@ -272,3 +271,34 @@ def test_weights_of_a_network_that_cannot_be_are_refused(weights: bytes) -> None
 def test_weights_that_are_cut_off_are_refused(weights: bytes, missing: int) -> None:
     with pytest.raises(DataError, match=WEIGHTS_FILE):
         load_weights(weights[:-missing])
+
+
+@pytest.fixture
+def compacted(folder: Folder, tmp_path: Path) -> tuple[CompactCGNet, bytes]:
+    model, _ = trained()
+    for name in ("stage_2.blocks.0.context.joint.norm", "fuse_3.norm"):
+        torch.nn.init.zeros_(model.get_parameter(f"{name}.weight")[:5])
+    network = compact(model, ARCHITECTURE, fold_bn=True).network
+    save_weights(folder, network, DEPLOYMENT)
+    return network, (tmp_path / WEIGHTS_FILE).read_bytes()
+
+
+def test_a_compacted_network_is_opened_as_what_it_is(compacted: tuple[CompactCGNet, bytes]) -> None:
+    network, content = compacted
+    loaded, deployment = load_weights(content)
+    image = torch.randn(2, 3, 17, 19)
+
+    assert isinstance(loaded, CompactCGNet)
+    assert (loaded.shape, deployment) == (network.shape, DEPLOYMENT)
+    with torch.inference_mode():
+        assert torch.equal(loaded(image), network(image))
+
+
+@pytest.mark.parametrize("shape", ["no json", "[]", "{}", '{"stages": [1, 2]}'])
+def test_a_shape_that_is_none_is_refused(compacted: tuple[CompactCGNet, bytes], shape: str) -> None:
+    tensors = safetensors.torch.load(compacted[1])
+    header = json.loads(compacted[1][8 : 8 + int.from_bytes(compacted[1][:8], "little")])
+    metadata = header["__metadata__"] | {"compact": shape}
+
+    with pytest.raises(DataError, match=WEIGHTS_FILE):
+        load_weights(safetensors.torch.save(tensors, metadata=metadata))

@@ -7,8 +7,8 @@ import torch
 
 from pipeline.core.architecture import Architecture
 from pipeline.learning.cgnet import CGNet
-from pipeline.learning.checkpoint import Deployment, pack_weights
 from pipeline.learning.latency import footprint, processor_name, timed
+from pipeline.learning.weights import Deployment, pack_weights
 
 
 def clock_of(durations: Iterator[float]) -> Iterator[float]:

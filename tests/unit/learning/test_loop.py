@@ -16,17 +16,13 @@ from pipeline.core.architecture import Architecture
 from pipeline.core.config import CachePolicy, DataConfig, EpochResult, TrainConfig, TrialSpec
 from pipeline.core.errors import CorruptSample, DataError, TrialFailed, UsageError
 from pipeline.core.peer import Peer
-from pipeline.learning.checkpoint import (
-    CHECKPOINT_FILE,
-    WEIGHTS_FILE,
-    load_checkpoint,
-    load_weights,
-)
+from pipeline.learning.checkpoint import CHECKPOINT_FILE, load_checkpoint
 from pipeline.learning.context import LocalContext
 from pipeline.learning.evaluation import evaluate
 from pipeline.learning.folder import Folder
 from pipeline.learning.loop import poly_rate, train, weighted_loss
 from pipeline.learning.metrics import mean_iou
+from pipeline.learning.weights import WEIGHTS_FILE, load_weights
 
 EPOCHS = 3
 SPEC = TrialSpec(

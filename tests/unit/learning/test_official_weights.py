@@ -5,14 +5,18 @@ weights by the names that the authors' code saves.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pipeline.compact import CompactOptions, compact
 from pipeline.core.architecture import Architecture
 from pipeline.learning.cgnet import CGNet, load_official_state_dict
+from pipeline.learning.weights import load_weights
 
 State = dict[str, Tensor]
 
@@ -223,3 +227,25 @@ def test_weights_of_a_deeper_network_are_refused() -> None:
                 Architecture(**SMALL.to_dict() | {"num_blocks_3": 5, "widths": (8, 16, 32)})
             )
         )
+
+
+def test_a_file_of_the_authors_compacts_to_their_logits(tmp_path: Path) -> None:
+    """With deaths as L2 decay leaves them: whole filters, and norms that leave a constant."""
+    camvid = replace(SMALL, num_classes=11, dilations_2=(2,), dilations_3=(4,))
+    state = official_state(camvid)
+    for name in ("level1_1.conv", "level3_0.conv1x1.conv", "level3.1.F_loc.conv"):
+        state[f"{name}.weight"][::2] *= 1e-40
+    for name in ("b1", "level2.0.bn_prelu", "level3.2.bn_prelu", "bn_prelu_3"):
+        state[f"{name}.bn.weight"][1::3] = 0
+    path = tmp_path / "model_800.pth"
+    torch.save({"epoch": 800, "model": state}, path)
+
+    compact(CompactOptions(path))
+    network, _ = load_weights((tmp_path / "model_800.compact.safetensors").read_bytes())
+
+    built = sum(value.numel() for value in CGNet(camvid).parameters())
+    assert sum(value.numel() for value in network.parameters()) < 0.9 * built
+    for size in ((33, 47), (32, 32)):
+        expected = official_forward(state, picture(*size), camvid)
+        with torch.inference_mode():
+            torch.testing.assert_close(network(picture(*size)), expected, atol=1e-5, rtol=1e-5)

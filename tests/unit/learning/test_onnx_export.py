@@ -13,9 +13,9 @@ import pipeline
 from pipeline.core.architecture import Architecture
 from pipeline.core.errors import DataError
 from pipeline.learning.cgnet import CGNet
-from pipeline.learning.checkpoint import Deployment
 from pipeline.learning.onnx_export import OnnxNetwork, check_onnx, export_onnx, onnx_timing
 from pipeline.learning.segmenter import Segmenter
+from pipeline.learning.weights import Deployment
 
 ARCHITECTURE = Architecture(3, num_blocks_2=1, num_blocks_3=1, widths=(4, 8, 16), reduction_3=8)
 

@@ -12,17 +12,17 @@ from pipeline.core.architecture import Architecture
 from pipeline.core.config import DataConfig, EpochResult, TrainConfig, TrialSpec
 from pipeline.core.errors import DataError
 from pipeline.learning.cgnet import CGNet
-from pipeline.learning.checkpoint import (
+from pipeline.learning.context import LocalContext
+from pipeline.learning.folder import Folder
+from pipeline.learning.loop import train
+from pipeline.learning.provenance import Provenance
+from pipeline.learning.weights import (
     WEIGHTS_FILE,
     Deployment,
     load_provenance,
     load_weights,
     pack_weights,
 )
-from pipeline.learning.context import LocalContext
-from pipeline.learning.folder import Folder
-from pipeline.learning.loop import train
-from pipeline.learning.provenance import Provenance
 
 ARCHITECTURE = Architecture(3, num_blocks_2=1, num_blocks_3=1, widths=(4, 8, 16), reduction_3=8)
 SPEC = TrialSpec(ARCHITECTURE, DataConfig("/home/me/data", "f00d"), TrainConfig(epochs=1), seed=4)

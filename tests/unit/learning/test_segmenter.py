@@ -10,9 +10,9 @@ import torch
 from pipeline.core.architecture import Architecture
 from pipeline.core.errors import DataError
 from pipeline.learning.cgnet import CGNet
-from pipeline.learning.checkpoint import WEIGHTS_FILE, Deployment, save_weights
 from pipeline.learning.folder import Folder
 from pipeline.learning.segmenter import Segmenter
+from pipeline.learning.weights import WEIGHTS_FILE, Deployment, save_weights
 
 ARCHITECTURE = Architecture(num_classes=3, num_blocks_2=1, num_blocks_3=2, widths=(8, 16, 32))
 MEAN, STD = (100.0, 110.0, 120.0), (50.0, 60.0, 70.0)

@@ -10,8 +10,8 @@ import torch
 from pipeline.core.architecture import Architecture
 from pipeline.core.errors import DataError, PipelineError, UsageError
 from pipeline.learning.cgnet import CGNet
-from pipeline.learning.checkpoint import WEIGHTS_FILE, Deployment, pack_weights
 from pipeline.learning.provenance import Provenance
+from pipeline.learning.weights import WEIGHTS_FILE, Deployment, pack_weights
 from pipeline.runtime.networks import Network, open_network
 from tests.unit.learning.test_official_weights import official_state
 

@@ -12,11 +12,11 @@ from pipeline.core.architecture import Architecture
 from pipeline.core.manifest import ClassTable, DatasetInfo
 from pipeline.learning.assessment import Assessment
 from pipeline.learning.cgnet import CGNet
-from pipeline.learning.checkpoint import Deployment, pack_weights
 from pipeline.learning.latency import Footprint, Timing
 from pipeline.learning.onnx_export import OnnxNetwork
 from pipeline.learning.provenance import Provenance
 from pipeline.learning.segmenter import Segmenter
+from pipeline.learning.weights import Deployment, pack_weights
 from pipeline.runtime.confusion_figure import row_shares
 from pipeline.runtime.evaluation_report import Evaluation, as_json, as_text, write_files
 from pipeline.runtime.model_card import Export, card_size, model_card

@@ -1,0 +1,114 @@
+"""The weights file: a network with all that is needed to use it, as one safetensors file."""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import nn
+
+from pipeline.core.errors import DataError, UsageError
+from pipeline.core.manifest import Colour
+from pipeline.core.peer import Network, network_from_dict
+from pipeline.learning.compact.network import CompactCGNet
+from pipeline.learning.compact.shape import CompactShape
+from pipeline.learning.folder import Folder, write_bytes
+from pipeline.learning.network import build
+from pipeline.learning.provenance import Provenance
+
+WEIGHTS_FILE = "weights.safetensors"
+
+# What a file that we did not write can make the reader raise.
+_NOT_OURS = (
+    AttributeError,
+    KeyError,
+    RuntimeError,
+    SafetensorError,
+    TypeError,
+    UsageError,
+    ValueError,
+)
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What a network needs beside its weights to label a picture."""
+
+    architecture: Network
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    class_names: tuple[str, ...]
+    palette: tuple[Colour, ...]
+
+
+def save_weights(
+    folder: Folder, model: nn.Module, deployment: Deployment, provenance: Provenance | None = None
+) -> None:
+    """Write the weights with all that is needed to use them, as one safetensors file."""
+    write_bytes(folder, WEIGHTS_FILE, pack_weights(model, deployment, provenance))
+
+
+def pack_weights(
+    model: nn.Module, deployment: Deployment, provenance: Provenance | None = None
+) -> bytes:
+    """Return the content of a weights file.
+
+    Args:
+        model: the network.
+        deployment: what it takes to label a picture with it.
+        provenance: how it was trained; None where that is not known.
+    """
+    description = asdict(deployment) | {"architecture": deployment.architecture.to_dict()}
+    if isinstance(model, CompactCGNet):
+        description["compact"] = model.shape.to_dict()
+    if provenance:
+        description["provenance"] = provenance.to_json()
+    # One entry: safetensors writes several in an order that differs from run to run.
+    metadata = {"deployment": json.dumps(description)}
+    tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    return bytes(safetensors.torch.save(tensors, metadata=metadata))
+
+
+def load_provenance(content: bytes) -> Provenance | None:
+    """Return what a weights file says of its training; None if it says nothing.
+
+    Raises:
+        DataError: the file is not one of ours.
+    """
+    try:
+        text = _description(content).get("provenance")
+        return Provenance.from_json(text) if text else None
+    except _NOT_OURS as cause:
+        raise DataError(f"{WEIGHTS_FILE} is not a network of this program ({cause})") from cause
+
+
+def _description(content: bytes) -> dict[str, Any]:
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    description: dict[str, Any] = json.loads(header["__metadata__"]["deployment"])
+    return description
+
+
+def load_weights(content: bytes) -> tuple[nn.Module, Deployment]:
+    """Return the network that ``save_weights`` wrote, compacted or not, ready to predict.
+
+    Raises:
+        DataError: the file is not one of ours.
+    """
+    try:
+        fields = _description(content)
+        deployment = Deployment(
+            architecture=network_from_dict(fields["architecture"]),
+            mean=tuple(fields["mean"]),
+            std=tuple(fields["std"]),
+            class_names=tuple(fields["class_names"]),
+            palette=tuple((r, g, b) for r, g, b in fields["palette"]),
+        )
+        if shape := fields.get("compact"):
+            model: nn.Module = CompactCGNet(CompactShape.from_dict(shape))
+        else:
+            model = build(deployment.architecture)
+        model.load_state_dict(safetensors.torch.load(content))
+    except _NOT_OURS as cause:
+        raise DataError(f"{WEIGHTS_FILE} is not a network of this program ({cause})") from cause
+    return model.eval(), deployment
