@@ -3,9 +3,9 @@
     python -m benchmarks.preprocess_rate CAMVID [--repeats 2]
 
 CAMVID is the folder of the SegNet tutorial. The limit is plain processes that read the same files
-and encode the same PNGs, and do nothing else: no storage, hashes, statistics or shards. Ours is
-what ``python -m pipeline.preprocess`` does, to a local S3, from the moment its cluster is up. The
-two take turns.
+and encode them as PNG at the same level of compression, and do nothing else: no checks, storage,
+hashes, statistics or shards. Ours is what ``python -m pipeline.preprocess`` does, to a local S3,
+from the moment its cluster is up. The two take turns.
 """
 
 import argparse
@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -24,19 +25,20 @@ from PIL import Image
 
 from benchmarks import camvid
 from benchmarks.report import print_setting, print_table, say
-from pipeline.sources.registry import open_source
+from pipeline.runtime.pictures import PNG_COMPRESS_LEVEL
+from pipeline.sources.registry import SourceRequest, open_source
 from pipeline.sources.source import Source
 
 WORKERS = (1, 2)
+SPLITS = ("train", "val")
 SUBJECTS = ("limit: read, decode, encode", "ours, new workers", "ours, workers there")
 
 
-def encode_all(source: Source, keys: Sequence[tuple[str, str]]) -> None:
-    """Read samples and encode them as PNG."""
-    for split, key in keys:
-        sample = source.read(split, key)
-        for picture in (sample.image_HWC, sample.label_HW):
-            Image.fromarray(picture).save(io.BytesIO(), format="PNG")
+def recode_all(files: Sequence[Path]) -> None:
+    """Read and decode pictures, and encode them as PNG as hard as we do."""
+    for file in files:
+        with Image.open(file) as picture:
+            picture.save(io.BytesIO(), format="PNG", compress_level=PNG_COMPRESS_LEVEL)
 
 
 @dataclass(frozen=True)
@@ -58,15 +60,15 @@ def timed(num_images: int, runs: list[Run]) -> Iterator[None]:
     runs.append(Run(num_images / (time.perf_counter() - began), cpu_ms))
 
 
-def run_limit(source: Source, workers: int, runs: list[Run]) -> None:
+def run_limit(folder: Path, workers: int, runs: list[Run]) -> None:
     """Read and encode in plain processes."""
-    keys = [(split, key) for split, of_split in source.keys().items() for key in of_split]
+    images = sorted(file for split in SPLITS for file in (folder / split).glob("*.png"))
+    pairs = [(image, folder / f"{image.parent.name}annot" / image.name) for image in images]
+    shares = [list(chain(*pairs[first::workers])) for first in range(workers)]
     with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-        warm = [keys[:2]] * workers
-        list(pool.map(encode_all, [source] * workers, warm))  # imports are not counted
-        shares = [keys[first::workers] for first in range(workers)]
-        with timed(len(keys), runs):
-            list(pool.map(encode_all, [source] * workers, shares))
+        list(pool.map(recode_all, [share[:4] for share in shares]))  # imports are not counted
+        with timed(len(pairs), runs):
+            list(pool.map(recode_all, shares))
 
 
 def run_ours(source: Source, workers: int, new: list[Run], there: list[Run]) -> None:
@@ -87,12 +89,12 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=2)
     options = parser.parse_args()
     camvid.prepare(options.camvid)
-    source = open_source("camvid", options.camvid)
+    source = open_source(SourceRequest("camvid", options.camvid))
     runs: dict[tuple[str, int], list[Run]] = {(n, w): [] for w in WORKERS for n in SUBJECTS}
     for _ in range(options.repeats):
         for workers in WORKERS:
             limit, new, there = (runs[name, workers] for name in SUBJECTS)
-            run_limit(source, workers, limit)
+            run_limit(options.camvid, workers, limit)
             run_ours(source, workers, new, there)
             say(f"{workers}: {limit[-1]}, {new[-1]}, {there[-1]}")
     rates = {subject: statistics.median(r.rate for r in found) for subject, found in runs.items()}
