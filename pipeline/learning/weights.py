@@ -104,8 +104,8 @@ def load_weights(content: bytes) -> tuple[nn.Module, Deployment]:
             class_names=tuple(fields["class_names"]),
             palette=tuple((r, g, b) for r, g, b in fields["palette"]),
         )
-        if shape := fields.get("compact"):
-            model: nn.Module = CompactCGNet(CompactShape.from_dict(shape))
+        if "compact" in fields:
+            model: nn.Module = CompactCGNet(CompactShape.from_dict(fields["compact"]))
         else:
             model = build(deployment.architecture)
         model.load_state_dict(safetensors.torch.load(content))

@@ -199,7 +199,7 @@ def _outcome(trial: TrialRecord) -> str:
 def left_out(corrupt: Sequence[str]) -> str:
     """Return the warning that samples were skipped, with the first of the reasons."""
     return (
-        f"warning: {len(corrupt)} samples could not be read and were left out, such as: "
+        f"warning: samples that could not be read and were left out: {len(corrupt)}, such as: "
         f"{corrupt[0]}"
     )
 

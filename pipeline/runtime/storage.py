@@ -96,7 +96,8 @@ def abort_uploads(uri: str) -> int:
 
 def s3_client(attempts: int = 3, connections: int = 10) -> Any:
     """Return a boto3 client for the endpoint and keys of the environment; threads may share it."""
-    return boto3.client(
+    # A session of its own: boto3's default one keeps the first keys it was used with.
+    return boto3.session.Session().client(
         "s3",
         config=Config(
             connect_timeout=5,

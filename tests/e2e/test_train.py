@@ -2,8 +2,10 @@
 
 import re
 import signal
+from pathlib import Path
 
 import psutil
+from PIL import Image
 
 from tests.e2e.conftest import Shell
 
@@ -38,3 +40,31 @@ def test_a_killed_worker_is_replaced_and_goes_on_from_its_checkpoint(
     assert process.returncode == 0, err
     epochs = [int(n) for n in re.findall(r"epoch (\d)/6", "".join(lines) + rest)]
     assert epochs == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_damaged_sample_ends_a_training_by_name_or_is_left_out_and_told(
+    shell: Shell, tmp_path: Path
+) -> None:
+    for split, count in (("train", 9), ("val", 2)):
+        for index in range(count):
+            for kind, mode in ((split, "RGB"), (f"{split}annot", "L")):
+                path = tmp_path / "CamVid" / kind / f"{index}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.new(mode, (24, 16)).save(path)
+    out = tmp_path / "data"
+    source = ("--dataset", "camvid", "--source", str(tmp_path / "CamVid"))
+    shell.check("preprocess", *source, "--output", str(out))
+    (tar,) = out.rglob("train-000000.tar")
+    content = bytearray(tar.read_bytes())
+    content[content.index(b"IDAT") + 6] ^= 1  # in the first sample's picture
+    tar.write_bytes(content)
+
+    words = (*WORDS[:-1], "8", "--dataset", str(out), "--epochs", "1", "--store", str(tmp_path))
+    failed = shell.run("train", *words)
+    assert failed.returncode == 1
+    assert re.search(r"error: sample 0 in \w+/train-000000.tar is damaged", failed.stderr)
+
+    done = shell.run("train", *words, "--on-corrupt", "skip")
+    assert done.returncode == 0, done.stderr
+    assert "could not be read and were left out: 1, such as: sample 0" in done.stderr
+    assert shell.run("preprocess", "--verify", str(out)).returncode == 1

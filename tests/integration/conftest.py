@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from unittest.mock import patch
@@ -32,12 +33,19 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningS3]:
         services.stop(state_dir)
 
 
-@pytest.fixture
-def s3(s3_server: RunningS3) -> Iterator[RunningS3]:
-    """The server, with the environment as a command sets it; taken back after the test."""
+@contextmanager
+def environment_of(server: RunningS3) -> Iterator[None]:
+    """Set the environment as a command sets it; take it back afterwards."""
     # boto3.client() keeps the keys of the environment it was first called in.
     with patch.dict(os.environ), patch.object(boto3, "DEFAULT_SESSION", None):
         for name in [name for name in os.environ if name.startswith("AWS_")]:
             del os.environ[name]
-        services.ensure_environment(s3_server.state_dir, needs_s3=True, needs_mlflow=False)
+        services.ensure_environment(server.state_dir, needs_s3=True, needs_mlflow=False)
+        yield
+
+
+@pytest.fixture
+def s3(s3_server: RunningS3) -> Iterator[RunningS3]:
+    """The server, for a test that finds it through its environment."""
+    with environment_of(s3_server):
         yield s3_server

@@ -1,15 +1,12 @@
 """Reading shards from a real S3 through a proxy that breaks answers: all of it arrives, once."""
 
-import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
-import boto3
 import numpy as np
 import pytest
 import torch
@@ -21,14 +18,13 @@ from pipeline.core.manifest import DatasetInfo
 from pipeline.core.units import ShardSize
 from pipeline.learning.dataset import open_dataset
 from pipeline.learning.loader import Batch, TrainLoader, evaluation_batches
-from pipeline.runtime import services
 from pipeline.runtime.s3_shards import Patience, S3Shards
 from pipeline.runtime.sharding import shard_dataset
 from pipeline.runtime.storage import open_folder, s3_client
 from pipeline.runtime.tasks import in_process
 from pipeline.sources.streets.source import Streets
 from tests.fault_proxy import Fault, FaultPlan, FaultProxy
-from tests.integration.conftest import RunningS3
+from tests.integration.conftest import RunningS3, environment_of
 
 STREETS = "s3://cgnet/faults/streets"
 CONTENT = np.random.default_rng(5).bytes(400_000)
@@ -116,7 +112,6 @@ def test_what_is_not_there_is_not_asked_for_twice(through: Through) -> None:
 
 def test_wrong_keys_are_told_at_once(through: Through, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
-    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # it has read the keys already
     shards, proxy = through(FaultPlan())
 
     with pytest.raises(ServiceUnavailable, match="SignatureDoesNotMatch"):
@@ -127,8 +122,7 @@ def test_wrong_keys_are_told_at_once(through: Through, monkeypatch: pytest.Monke
 @pytest.fixture(scope="module")
 def streets(s3_server: RunningS3) -> DatasetInfo:
     """Write a data set of 21 scenes in shards of five."""
-    with patch.dict(os.environ):
-        services.ensure_environment(s3_server.state_dir, needs_s3=True, needs_mlflow=False)
+    with environment_of(s3_server):
         source = Streets(num_train=17, num_val=4, image_size=(48, 64))
         layout = Layout(shard_size=ShardSize(5, "samples"))
         return shard_dataset(source, "streets", STREETS, layout, run=in_process)

@@ -71,6 +71,8 @@ def without_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(("AWS_", "MLFLOW_")):
             monkeypatch.delenv(name)
+    # It keeps the keys that it was first used with.
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
     # So that what the test sets is taken back at its end.
     for name in ("AWS_ENDPOINT_URL_S3", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "no_proxy"):
         monkeypatch.setenv(name, "")

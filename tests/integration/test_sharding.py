@@ -1,6 +1,5 @@
 """Shards written by Ray tasks, in a folder and on a real S3."""
 
-import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -14,12 +13,13 @@ from botocore.config import Config
 from pipeline.core.errors import DataError
 from pipeline.core.layout import Layout
 from pipeline.core.units import ShardSize
-from pipeline.runtime import cluster, services
+from pipeline.runtime import cluster
 from pipeline.runtime.sharding import plan_dataset, shard_dataset
-from pipeline.runtime.storage import abort_uploads, open_folder, prepare
+from pipeline.runtime.storage import abort_uploads, open_folder
 from pipeline.runtime.tasks import in_process, on_cluster
 from pipeline.runtime.verification import verify_dataset
 from pipeline.sources.streets.source import Streets
+from tests.integration.conftest import RunningS3
 
 SOURCE = Streets(num_train=20, num_val=3, image_size=(32, 48))
 LAYOUT = Layout(shard_size=ShardSize(3, "samples"))
@@ -37,18 +37,9 @@ def _local_cluster() -> Iterator[None]:
 
 
 @pytest.fixture
-def s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The URI of a folder in a bucket of a SeaweedFS of our own."""
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        monkeypatch.delenv(name)
-    before = dict(os.environ)
-    services.ensure_environment(tmp_path / "state", needs_s3=True, needs_mlflow=False)
-    for name, value in os.environ.items():
-        if before.get(name) != value:
-            monkeypatch.setenv(name, value)
-    prepare("s3://data")
-    yield "s3://data/sets/streets"
-    services.stop(tmp_path / "state")
+def place(s3: RunningS3, tmp_path: Path) -> str:
+    """The URI of a folder on S3 that no other test uses."""
+    return f"s3://{s3.bucket}/{tmp_path.name}/streets"
 
 
 def killed(done: int, total: int) -> None:
@@ -100,32 +91,33 @@ def test_the_first_sample_that_cannot_be_read_ends_it_in_its_own_words() -> None
         list(on_cluster(partial(SOURCE.read, "train"), ["000001", "999999"]))
 
 
-def test_on_s3_nothing_is_left_but_the_data_set(s3: str) -> None:
+def test_on_s3_nothing_is_left_but_the_data_set(s3: RunningS3, place: str) -> None:
     client = boto3.client("s3", config=Config(s3={"addressing_style": "path"}))
-    for key in ("sets/streets/gen/train.tar", "sets/streets-2/train.tar"):
-        client.create_multipart_upload(Bucket="data", Key=key)
+    prefix = place.removeprefix(f"s3://{s3.bucket}/")
+    for folder in (f"{prefix}/gen", f"{prefix}-2"):
+        client.create_multipart_upload(Bucket=s3.bucket, Key=f"{folder}/train.tar")
 
-    assert abort_uploads(s3) == 1
-    assert abort_uploads(s3) == 0
-    assert abort_uploads("s3://data/sets/streets-2") == 1, "a neighbour's was left alone"
+    assert abort_uploads(place) == 1
+    assert abort_uploads(place) == 0
+    assert abort_uploads(f"{place}-2") == 1, "a neighbour's was left alone"
     # The cluster's workers have the environment from before there was this S3.
     with pytest.raises(LookupError, match="stands for a kill"):
-        shard_dataset(SOURCE, "streets", s3, LAYOUT, killed, in_process)
-    assert plan_dataset(SOURCE, "streets", s3, LAYOUT).num_finished == 2
-    info = shard_dataset(SOURCE, "streets", s3, LAYOUT, run=in_process)
+        shard_dataset(SOURCE, "streets", place, LAYOUT, killed, in_process)
+    assert plan_dataset(SOURCE, "streets", place, LAYOUT).num_finished == 2
+    info = shard_dataset(SOURCE, "streets", place, LAYOUT, run=in_process)
     again = Layout(shard_size=ShardSize(30, "samples"))
-    second = shard_dataset(SOURCE, "streets", s3, again, run=in_process)
-    listed = client.list_objects_v2(Bucket="data", Prefix="sets/streets/")["Contents"]
+    second = shard_dataset(SOURCE, "streets", place, again, run=in_process)
+    listed = client.list_objects_v2(Bucket=s3.bucket, Prefix=f"{prefix}/")["Contents"]
 
     assert second.fingerprint == info.fingerprint
-    assert {item["Key"].removeprefix("sets/streets/") for item in listed if item["Size"]} == {
+    assert {item["Key"].removeprefix(f"{prefix}/") for item in listed if item["Size"]} == {
         "dataset.json",
         f"{second.generation}/manifest.parquet",
         f"{second.generation}/train-000000.tar",
         f"{second.generation}/val-000000.tar",
     }
-    assert verify_dataset(s3, run=in_process).num_wrong == 0
-    open_folder(s3).delete_file(f"{second.generation}/val-000000.tar")
-    assert verify_dataset(s3, run=in_process).told == (
+    assert verify_dataset(place, run=in_process).num_wrong == 0
+    open_folder(place).delete_file(f"{second.generation}/val-000000.tar")
+    assert verify_dataset(place, run=in_process).told == (
         f"{second.generation}/val-000000.tar is missing",
     )

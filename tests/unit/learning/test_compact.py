@@ -159,8 +159,8 @@ def test_a_network_half_dead_shrinks_to_the_network_of_half_the_width() -> None:
 
     network = compact(model, big).network
 
-    assert count_weights(network) == cost.count_weights(half)
-    assert count_built_macs(network, 64, 96) == cost.count_built_macs(half, 64, 96)
+    assert count_weights(network) == cost.count_parameters(half)
+    assert count_built_macs(network, 64, 96) == cost.count_macs(half, 64, 96)
     assert_same(model, network)
 
 
@@ -397,7 +397,7 @@ def test_a_compacted_network_is_not_compacted_again() -> None:
 
 
 def test_counted_macs_are_those_of_the_formula() -> None:
-    assert count_built_macs(trained(SMALL), 33, 47) == cost.count_built_macs(SMALL, 33, 47)
+    assert count_built_macs(trained(SMALL), 33, 47) == cost.count_macs(SMALL, 33, 47)
 
 
 def test_logits_that_are_no_numbers_do_not_agree() -> None:

@@ -240,7 +240,7 @@ def test_a_file_of_the_authors_compacts_to_their_logits(tmp_path: Path) -> None:
     path = tmp_path / "model_800.pth"
     torch.save({"epoch": 800, "model": state}, path)
 
-    compact(CompactOptions(path))
+    compact(CompactOptions(str(path)))
     network, _ = load_weights((tmp_path / "model_800.compact.safetensors").read_bytes())
 
     built = sum(value.numel() for value in CGNet(camvid).parameters())
