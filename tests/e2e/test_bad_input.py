@@ -82,7 +82,7 @@ def test_too_few_samples_for_the_workers_are_told_before_anything_starts(
     assert few.stderr.startswith("error: the train split has 2 samples, too few for one batch of 8")
     uneven = shell.run("train", "--dataset", out, "--batch-size", "1", "--workers", "2")
     assert uneven.returncode == 2
-    assert uneven.stderr.startswith("error: a batch of 1 does not divide among 2 workers")
+    assert uneven.stderr.startswith("error: a batch of 1 leaves some of 2 workers without a sample")
 
 
 def test_an_unknown_data_set_is_told_with_those_there_are(shell: Shell, dataset: str) -> None:
