@@ -1,11 +1,15 @@
 """Reading a sharded data set through its manifest, never through what a tar says of itself."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pipeline.core.config import CachePolicy, DataConfig
-from pipeline.core.errors import CorruptSample, DataError
+from pipeline.core.errors import CorruptSample, DataError, ServiceUnavailable
 from pipeline.core.manifest import DATASET_FILE, MANIFEST_FILE, DatasetInfo, SampleRecord
 from pipeline.learning.decoding import Sample, check_limits, corrupt, decode
 from pipeline.learning.disk_cache import DiskShards, default_cache_dir
@@ -127,6 +131,19 @@ class Split:
             self._kept[index] = sample
             self._let_go()
         return sample
+
+    def fetch(self, indices: NDArray[np.int64], is_over: Callable[[], bool]) -> None:
+        """Have the shards of samples at hand, those first that are needed first, until it is over.
+
+        Whatever goes wrong is left to those who read.
+        """
+        for shard in self.records.shards_of(indices):
+            if is_over() or (shards := self._shards) is None:
+                return
+            try:
+                shards.fetch(shard)
+            except ServiceUnavailable:
+                return
 
     def sound(self, index: int) -> Sample | None:
         """Return a sample, or None for a corrupt one if those are to be skipped."""

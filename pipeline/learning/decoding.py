@@ -14,6 +14,7 @@ from PIL import Image, UnidentifiedImageError
 
 from pipeline.core.errors import CorruptSample
 from pipeline.core.manifest import MAX_MEMBER_BYTES, MAX_PIXELS, SampleRecord
+from pipeline.sources import png
 
 IMAGE_FORMATS = ("PNG", "JPEG", "WEBP")
 LABEL_FORMATS = ("PNG",)
@@ -37,10 +38,13 @@ def decode(record: SampleRecord, image: bytes | memoryview, label: bytes | memor
     digest.update(label)
     if digest.hexdigest() != record.sha256:
         raise corrupt(record, "is damaged: its sha256 differs from the manifest's")
-    return Sample(
+    sample = Sample(
         _pixels(record, image, IMAGE_FORMATS, None),
         _pixels(record, label, LABEL_FORMATS, _LABEL_MODES),
     )
+    for part in sample:
+        part.flags.writeable = False  # it may be kept, and every epoch gets the same one
+    return sample
 
 
 def check_limits(record: SampleRecord) -> None:
@@ -78,10 +82,12 @@ def _pixels(
                     f"{record.height}x{record.width}",
                 )
             if modes is None:
-                return np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"))
+                if picture.mode != "RGB":
+                    return np.array(picture.convert("RGB"))
+                return png.pixels(picture, content)
             if picture.mode not in modes:
                 raise corrupt(record, f"has a label of mode {picture.mode}, wanted 8-bit ids")
-            return np.asarray(picture)
+            return png.pixels(picture, content)
     except (CorruptSample, MemoryError):
         raise
     except UnidentifiedImageError as cause:  # whose own text has an address that differs each time

@@ -62,16 +62,20 @@ class DiskShards:
 
     def read(self, shard: str, start: int, length: int) -> bytes | memoryview:
         """Return a range, see ``ShardStore``."""
-        path = self._own / shard
-        with self._locks[shard]:
-            if not path.exists() and not self._copy(shard, path):
-                return self._source.read(shard, start, length)
+        self.fetch(shard)
         try:
-            with path.open("rb") as file:
+            with (self._own / shard).open("rb") as file:
                 content = os.pread(file.fileno(), length, start)
-        except OSError:  # another process made room, or the disk fails
+        except OSError:  # no room for it, or another process made room, or the disk fails
             content = b""
         return content if len(content) == length else self._source.read(shard, start, length)
+
+    def fetch(self, shard: str) -> None:
+        """Copy a shard, see ``ShardStore``; nothing is done where there is no room."""
+        path = self._own / shard
+        with self._locks[shard]:
+            if not path.exists():
+                self._copy(shard, path)
 
     def _open(self, limit_bytes: int | None) -> None:
         self._own.mkdir(parents=True, exist_ok=True)
@@ -88,21 +92,17 @@ class DiskShards:
                 return
             shutil.rmtree(path, ignore_errors=True)
 
-    def _copy(self, shard: str, path: Path) -> bool:
-        """Copy a shard here; False if that cannot be."""
+    def _copy(self, shard: str, path: Path) -> None:
         size = self._sizes.get(shard)
         if size is None or not self._reserve(size):
-            return False
+            return
         try:
             content = read_whole(self._source, shard, size)
-            if content is None:
-                return False
-            if not _write(path, content):
+            if content is not None and not _write(path, content):
                 self._is_full = True
         finally:
             with self._room:
                 self._reserved -= size
-        return path.exists()
 
     def _reserve(self, size: int) -> bool:
         with self._room:

@@ -4,6 +4,7 @@ Which samples a batch holds, and how each is drawn, follow from seed, epoch and 
 number of loader threads changes nothing but speed. B batch, C channels, H height, W width.
 """
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -85,7 +86,9 @@ class TrainLoader:
         def make(indices: NDArray[np.int64]) -> Batch:
             return stack([self._drawn(epoch, int(index)) for index in indices])
 
-        return ahead(make, batches[first_step:], self._num_threads)
+        remaining = batches[first_step:]
+        made = ahead(make, remaining, self._num_threads)
+        return fetched(self._split, remaining.ravel(), made, self._num_threads)
 
     def _drawn(self, epoch: int, index: int) -> Sample:
         sample = self._split.substitute(index)
@@ -109,7 +112,8 @@ def evaluation_batches(
         sound = [sample for sample in samples if sample is not None]
         return stack(sound) if sound else None
 
-    return (batch for batch in ahead(make, starts, num_threads) if batch is not None)
+    made = fetched(split, np.array(share), ahead(make, starts, num_threads), num_threads)
+    return (batch for batch in made if batch is not None)
 
 
 def stack(samples: list[Sample]) -> Batch:
@@ -117,6 +121,27 @@ def stack(samples: list[Sample]) -> Batch:
     images_BHWC = np.stack([sample.image_HWC for sample in samples])
     labels_BHW = np.stack([sample.label_HW for sample in samples])
     return Batch(torch.from_numpy(images_BHWC).permute(0, 3, 1, 2), torch.from_numpy(labels_BHW))
+
+
+def fetched(
+    split: Split, indices: NDArray[np.int64], batches: Iterator[Result], num_threads: int
+) -> Iterator[Result]:
+    """Yield batches of samples whose shards a thread beside those of the batches fetches.
+
+    A shuffled epoch needs nearly every shard for its first batches: without this its threads
+    would wait for one after the other instead of decoding. Without threads there is none here.
+    """
+    if num_threads == 0 or not len(indices):
+        yield from batches
+        return
+    over = threading.Event()
+    thread = threading.Thread(target=split.fetch, args=(indices, over.is_set), name="loader-fetch")
+    thread.start()
+    try:
+        yield from batches
+    finally:
+        over.set()
+        thread.join()
 
 
 def ahead(

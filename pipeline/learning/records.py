@@ -5,9 +5,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any, overload
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from pipeline.core.errors import DataError
 from pipeline.core.manifest import MANIFEST_FILE, SampleRecord
@@ -73,6 +75,11 @@ class Records(Sequence[SampleRecord]):
         table = pa.table({"shard": self._table.column("shard"), "end": pc.max_element_wise(*ends)})
         last = table.group_by("shard").aggregate([("end", "max")])
         return {row["shard"]: row["end_max"] for row in last.to_pylist()}
+
+    def shards_of(self, indices: NDArray[np.int64]) -> list[str]:
+        """Return the shards that samples lie in, each once, in the order of its first sample."""
+        shards: list[str] = self._columns["shard"].take(pa.array(indices)).unique().to_pylist()
+        return shards
 
     def of_split(self, split: str) -> "Records":
         """Return the records of one split, in stored order."""

@@ -26,6 +26,14 @@ class ShardStore(Protocol):
         """
         ...
 
+    def fetch(self, shard: str) -> None:
+        """Have a whole shard at hand before it is read from, if this store keeps shards.
+
+        Raises:
+            ServiceUnavailable: see ``read``.
+        """
+        ...
+
 
 class FolderShards:
     """Shards in a folder, read where they are."""
@@ -47,6 +55,9 @@ class FolderShards:
             )
         return content
 
+    def fetch(self, shard: str) -> None:
+        """Do nothing, see ``ShardStore``: it is at hand."""
+
 
 class MemoryShards:
     """Whole shards in memory, each fetched once; it stands below a cache of decoded samples."""
@@ -60,12 +71,16 @@ class MemoryShards:
 
     def read(self, shard: str, start: int, length: int) -> bytes | memoryview:
         """Return a range, see ``ShardStore``."""
-        with self._locks[shard]:
-            if shard not in self._fetched:
-                self._fetched[shard] = read_whole(self._source, shard, self._sizes[shard])
+        self.fetch(shard)
         if (content := self._fetched[shard]) is None:
             return self._source.read(shard, start, length)
         return content[start : start + length]
+
+    def fetch(self, shard: str) -> None:
+        """Keep a whole shard, see ``ShardStore``."""
+        with self._locks[shard]:
+            if shard not in self._fetched:
+                self._fetched[shard] = read_whole(self._source, shard, self._sizes[shard])
 
 
 def read_whole(source: ShardStore, shard: str, size: int) -> memoryview | None:

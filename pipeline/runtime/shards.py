@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import webdataset
+from pyarrow import NativeFile
 
 from pipeline.core.errors import DataError
 from pipeline.core.layout import Layout, Shard
 from pipeline.core.manifest import ClassTable, SampleRecord
-from pipeline.learning.folder import Folder, write_bytes
+from pipeline.learning.folder import Folder, open_whole
 from pipeline.learning.records import records_table
 from pipeline.runtime.parts import Part
 from pipeline.runtime.pictures import (
@@ -57,18 +58,20 @@ def write_shard(source: Source, layout: Layout, folder: Folder, shard: Shard) ->
     channels = ChannelSums()
     described = []
     buffer = io.BytesIO()
-    # A whole number of seconds: for a fraction tarfile would add a header to each member.
-    with webdataset.TarWriter(buffer, user="", group="", mtime=0, encoder=False) as tar:
-        for key in shard.keys:
-            _require_tar_key(key, source.name)
-            where = f"{source.name} {shard.split}/{key}"
-            sample = encode(source.read(shard.split, key), source.classes, layout, where)
-            tar.write({"__key__": key, suffix: sample.image, _LABEL: sample.label})
-            channels += sample.channels
-            described.append(_describe(sample, key, shard))
+    with open_whole(folder, shard.path) as stream:
+        # A whole number of seconds: for a fraction tarfile would add a header to each member.
+        with webdataset.TarWriter(buffer, user="", group="", mtime=0, encoder=False) as tar:
+            for key in shard.keys:
+                _require_tar_key(key, source.name)
+                where = f"{source.name} {shard.split}/{key}"
+                sample = encode(source.read(shard.split, key), source.classes, layout, where)
+                tar.write({"__key__": key, suffix: sample.image, _LABEL: sample.label})
+                channels += sample.channels
+                described.append(_describe(sample, key, shard))
+                _send_on(buffer, stream)  # S3 takes it while the next sample is made
+        _send_on(buffer, stream)
     buffer.seek(0)
     offsets = {member.name: member.offset for member in read_members(buffer, shard.path)}
-    write_bytes(folder, shard.path, buffer.getbuffer())
     records = [
         SampleRecord(
             **fields,
@@ -98,6 +101,12 @@ def encode(sample: LabelledImage, classes: ClassTable, layout: Layout, where: st
         class_pixels=count_classes(label, classes, where),
         channels=ChannelSums.of(image),
     )
+
+
+def _send_on(buffer: io.BytesIO, stream: NativeFile) -> None:
+    """Write to the stream what the buffer holds beyond it."""
+    with buffer.getbuffer() as content:
+        stream.write(content[stream.tell() :])
 
 
 def _require_tar_key(key: str, source: str) -> None:

@@ -4,6 +4,7 @@ What a file is, its content says; its name only pairs it. PNG carries checksums,
 JPEG and WebP carry none, so of these only files that cannot be decoded are told.
 """
 
+import io
 import struct
 from collections.abc import Collection
 from pathlib import Path
@@ -13,7 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pipeline.core.errors import DataError
-from pipeline.core.manifest import MAX_PIXELS
+from pipeline.core.manifest import MAX_MEMBER_BYTES, MAX_PIXELS
+from pipeline.sources import png
 from pipeline.sources.source import LabelledImage
 
 # By Pillow's names, which keep a PNG's bits: "L;4", "RGB;16B". Wider ones would be squeezed into
@@ -22,6 +24,8 @@ _IMAGE_FORMATS = ("RGB", "RGBA", "L", "L;2", "L;4", "P", "P;1", "P;2", "P;4")
 # A palette label map is read as its indices. Greys of 2 and 4 bits would come out stretched to 255.
 _LABEL_FORMATS = ("L", "P", "P;1", "P;2", "P;4")
 _MASK_FORMATS = (*_LABEL_FORMATS, "RGB")
+# Where a file can say how it is to be turned: EXIF in its own chunk, segment or text, or XMP.
+_TURNING = (b"eXIf", b"Exif", b"EXIF", b"Raw profile type", b"tiff:Orientation", b"adobe.xmp")
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
@@ -72,14 +76,15 @@ def _decode(
 ) -> NDArray[np.uint8]:
     wanted = "PNG" if len(kinds) == 1 else "PNG, JPEG or WebP"
     try:
-        with path.open("rb") as file:
-            with Image.open(file, formats=kinds) as picture:
-                _check_header(path, picture, formats)
-                # Decoding looks neither at a PNG's checksums nor for the end of the file.
-                picture.verify()
-            file.seek(0)
-            with Image.open(file, formats=kinds) as picture:
-                return np.array(_upright(picture).convert("RGB") if as_rgb else picture)
+        content = _content(path)
+        with Image.open(io.BytesIO(content), formats=kinds) as picture:
+            _check_header(path, picture, formats)
+            # Decoding looks neither at a PNG's checksums nor for the end of the file.
+            picture.verify()
+        with Image.open(io.BytesIO(content), formats=kinds) as picture:
+            if as_rgb and (picture.mode != "RGB" or _may_be_turned(content)):
+                return np.array(_upright(picture).convert("RGB"))
+            return png.pixels(picture, content)
     except FileNotFoundError as cause:
         raise DataError(f"{path} is missing: restore it or remove its partner") from cause
     except UnidentifiedImageError as cause:
@@ -89,6 +94,19 @@ def _decode(
     # What Pillow lets out on one damaged chunk or another.
     except (OSError, SyntaxError, ValueError, LookupError, TypeError, struct.error) as cause:
         raise DataError(f"{path} is damaged or unreadable ({cause}): export it again") from cause
+
+
+def _content(path: Path) -> bytes:
+    with path.open("rb") as file:
+        content = file.read(MAX_MEMBER_BYTES + 1)
+    if len(content) > MAX_MEMBER_BYTES:
+        raise DataError(f"{path} has more than {MAX_MEMBER_BYTES >> 20} MiB: make it smaller")
+    return content
+
+
+def _may_be_turned(content: bytes) -> bool:
+    """Return whether there is anything that may say so; asking Pillow would decode the picture."""
+    return any(mark in content for mark in _TURNING)
 
 
 def _upright(picture: Image.Image) -> Image.Image:

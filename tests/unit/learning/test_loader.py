@@ -18,6 +18,7 @@ from pipeline.core.partition import training_batches
 from pipeline.learning.dataset import Split
 from pipeline.learning.decoding import Sample
 from pipeline.learning.loader import Batch, TrainLoader, ahead, evaluation_batches
+from pipeline.learning.shards import MemoryShards
 from tests.unit.learning.stores import (
     SIZE,
     CountedShards,
@@ -464,3 +465,35 @@ def test_a_wholly_corrupt_split_cannot_be_trained_on(num_threads: int) -> None:
     with pytest.raises(DataError, match=r"every sample is corrupt, such as: sample 00\d in gen/"):
         next(Plan(8, batch_size=4, num_threads=num_threads).batches(split))
     assert loader_threads() == []
+
+
+@both_ways
+def test_shards_are_fetched_in_the_order_they_are_needed_while_batches_are_made(
+    num_threads: int,
+) -> None:
+    source = CountedShards(SHARDS)
+    split = Split(RECORDS, MemoryShards(source, source.sizes))
+    plan = Plan(num_samples=MOST, batch_size=4, num_threads=num_threads)
+    needed = np.concatenate(training_batches(MOST, batch_size=4, seed=0, epoch=0))
+
+    list(plan.batches(split))
+    assert sorted(source.whole_reads) == sorted(SHARDS)  # each once, whoever was first
+    assert RECORDS.shards_of(needed) == list(dict.fromkeys(RECORDS[int(i)].shard for i in needed))
+
+
+def test_a_fetch_that_fails_leaves_the_error_to_the_batch_that_needs_it() -> None:
+    source = CountedShards(SHARDS, failure=ServiceUnavailable("no answer"))
+    split = Split(RECORDS, MemoryShards(source, source.sizes))
+    split.fetch(np.arange(MOST), lambda: False)
+
+    with pytest.raises(ServiceUnavailable, match="no answer"):
+        next(Plan(num_samples=MOST, batch_size=4, num_threads=2).batches(split))
+    assert not loader_threads()
+
+
+def test_fetching_stops_when_the_epoch_is_over() -> None:
+    source = CountedShards(SHARDS)
+    split = Split(RECORDS, MemoryShards(source, source.sizes))
+    split.fetch(np.arange(MOST), lambda: len(source.reads) == 2)
+
+    assert len(source.whole_reads) == 2
