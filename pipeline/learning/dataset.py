@@ -107,6 +107,7 @@ class Split:
         self._shards: ShardStore | None = shards
         self._keep = keep
         self._kept: dict[int, Sample] = {}
+        self._known = bytearray(len(records))  # 1 for a sample that was read and was sound
         self._skip_corrupt = skip_corrupt
         self._corrupt: dict[int, str] = {}
 
@@ -126,7 +127,8 @@ class Split:
             if index in self._corrupt:
                 raise CorruptSample(self._corrupt[index])
             return self._kept[index]
-        sample = _read(self.records[index], shards)
+        sample = _read(self.records[index], shards, known=bool(self._known[index]))
+        self._known[index] = True
         if self._keep:
             self._kept[index] = sample
             self._let_go()
@@ -180,7 +182,7 @@ class Split:
         return tuple(self._corrupt[index] for index in sorted(self._corrupt))
 
 
-def _read(record: SampleRecord, shards: ShardStore) -> Sample:
+def _read(record: SampleRecord, shards: ShardStore, *, known: bool) -> Sample:
     check_limits(record)
     (image_start, image_end), (label_start, label_end) = (
         (record.image_offset, record.image_offset + record.image_bytes),
@@ -197,7 +199,7 @@ def _read(record: SampleRecord, shards: ShardStore) -> Sample:
             label = both[label_start - start : label_end - start]
     except CorruptSample as cause:
         raise corrupt(record, f"cannot be read ({cause})") from cause
-    return decode(record, image, label)
+    return decode(record, image, label, known=known)
 
 
 def open_dataset(
