@@ -68,14 +68,13 @@ class Records(Sequence[SampleRecord]):
 
     def shard_sizes(self) -> dict[str, int]:
         """Return for each shard where its last member ends, in bytes."""
-        # In numpy: Arrow's grouping would import pandas first, which takes a fifth of a second.
-        shards = self._columns["shard"].dictionary_encode()
-        last = np.zeros(len(shards.dictionary), dtype=np.int64)
-        for member in ("image", "label"):
-            ends = pc.add(self._columns[f"{member}_offset"], self._columns[f"{member}_bytes"])
-            np.maximum.at(last, shards.indices.to_numpy(), ends.to_numpy())
-        used = shards.indices.unique().to_pylist()
-        return {shards.dictionary[code].as_py(): int(last[code]) for code in used}
+        ends = [
+            pc.add(self._table.column(f"{member}_offset"), self._table.column(f"{member}_bytes"))
+            for member in ("image", "label")
+        ]
+        table = pa.table({"shard": self._table.column("shard"), "end": pc.max_element_wise(*ends)})
+        last = table.group_by("shard").aggregate([("end", "max")])
+        return {row["shard"]: row["end_max"] for row in last.to_pylist()}
 
     def shards_of(self, indices: NDArray[np.int64]) -> list[str]:
         """Return the shards that samples lie in, each once, in the order of its first sample."""
@@ -106,9 +105,9 @@ def read_records(content: bytes) -> Records:
         DataError: it is no Parquet file with a manifest's columns.
     """
     try:
-        # pq.read_table would import pandas first too.
-        file = pq.ParquetFile(pa.BufferReader(content), read_dictionary=_REPEATED)
-        table = file.read(columns=SCHEMA.names)
+        table = pq.read_table(
+            pa.BufferReader(content), columns=SCHEMA.names, read_dictionary=_REPEATED
+        )
         if [field.type for field in table.drop(_REPEATED).schema] != [
             field.type for field in SCHEMA if field.name not in _REPEATED
         ]:
