@@ -15,7 +15,7 @@ from pipeline.learning.decoding import Sample, check_limits, corrupt, decode
 from pipeline.learning.disk_cache import DiskShards, default_cache_dir
 from pipeline.learning.folder import Folder, folder_uri, read_bytes
 from pipeline.learning.records import Records, read_records
-from pipeline.learning.shards import FolderShards, MemoryShards, ShardStore
+from pipeline.learning.shards import FolderShards, MemoryShards, ShardCache, ShardStore
 
 _BYTES_PER_PIXEL = 4  # three of the picture, one of the label
 _MEMORY_SHARE = 4  # a worker keeps at most a quarter of the free memory, since others want some too
@@ -63,7 +63,11 @@ class Dataset:
         if cache == "auto":
             cache = self._best_cache(len(records))
         return Split(
-            records, self._stored(records, cache), keep=cache == "memory", skip_corrupt=skip_corrupt
+            records,
+            self.shards,
+            cache=self._cache(records, cache),
+            keep=cache == "memory",
+            skip_corrupt=skip_corrupt,
         )
 
     def _best_cache(self, num_samples: int) -> CachePolicy:
@@ -75,9 +79,9 @@ class Dataset:
             return "memory"
         return "none" if self.is_near else "disk"
 
-    def _stored(self, records: Records, cache: CachePolicy) -> ShardStore:
+    def _cache(self, records: Records, cache: CachePolicy) -> ShardCache | None:
         if self.is_near or cache == "none":
-            return self.shards
+            return None
         sizes = records.shard_sizes()
         if cache == "memory":
             return MemoryShards(self.shards, sizes)
@@ -92,6 +96,7 @@ class Split:
         records: Records,
         shards: ShardStore,
         *,
+        cache: ShardCache | None = None,
         keep: bool = False,
         skip_corrupt: bool = False,
     ) -> None:
@@ -100,11 +105,14 @@ class Split:
         Args:
             records: of the split.
             shards: see there.
+            cache: keeps those shards nearby.
             keep: whether a sample stays decoded in memory once it was read.
             skip_corrupt: see ``Dataset.split``.
         """
         self.records = records
         self._shards: ShardStore | None = shards
+        self._cache = cache
+        self._awaited: set[str] = set()  # the shards that are on their way into the cache
         self._keep = keep
         self._kept: dict[int, Sample] = {}
         self._known = bytearray(len(records))  # 1 for a sample that was read and was sound
@@ -127,7 +135,10 @@ class Split:
             if index in self._corrupt:
                 raise CorruptSample(self._corrupt[index])
             return self._kept[index]
-        sample = _read(self.records[index], shards, known=bool(self._known[index]))
+        record = self.records[index]
+        if (cache := self._cache) is not None and record.shard not in self._awaited:
+            shards = cache
+        sample = _read(record, shards, known=bool(self._known[index]))
         self._known[index] = True
         if self._keep:
             self._kept[index] = sample
@@ -135,17 +146,29 @@ class Split:
         return sample
 
     def fetch(self, indices: NDArray[np.int64], is_over: Callable[[], bool]) -> None:
-        """Have the shards of samples at hand, those first that are needed first, until it is over.
+        """Fill the cache with the shards of samples, those first that are needed first.
 
-        Whatever goes wrong is left to those who read.
+        Until a shard is there its samples are read one by one, so that nobody waits for a whole
+        one. Whatever goes wrong is left to those who read.
+
+        Args:
+            indices: of the samples, in the order they are needed.
+            is_over: whether to stop.
         """
-        for shard in self.records.shards_of(indices):
-            if is_over() or (shards := self._shards) is None:
-                return
-            try:
-                shards.fetch(shard)
-            except ServiceUnavailable:
-                return
+        if (cache := self._cache) is None:
+            return
+        missing = [shard for shard in self.records.shards_of(indices) if not cache.holds(shard)]
+        self._awaited = set(missing)
+        try:
+            for shard in missing:
+                if is_over():
+                    return
+                cache.fetch(shard)
+                self._awaited.discard(shard)
+        except ServiceUnavailable:
+            return
+        finally:
+            self._awaited = set()
 
     def sound(self, index: int) -> Sample | None:
         """Return a sample, or None for a corrupt one if those are to be skipped."""
@@ -174,7 +197,7 @@ class Split:
     def _let_go(self) -> None:
         """Drop the shards, with the bytes that they hold, once no sample needs them again."""
         if self._keep and len(self._kept) + len(self._corrupt) == len(self):
-            self._shards = None
+            self._shards = self._cache = None
 
     @property
     def corrupt(self) -> tuple[str, ...]:

@@ -70,8 +70,12 @@ class DiskShards:
             content = b""
         return content if len(content) == length else self._source.read(shard, start, length)
 
+    def holds(self, shard: str) -> bool:
+        """Return whether there is a copy, see ``ShardCache``."""
+        return (self._own / shard).exists()
+
     def fetch(self, shard: str) -> None:
-        """Copy a shard, see ``ShardStore``; nothing is done where there is no room."""
+        """Copy a shard, see ``ShardCache``."""
         path = self._own / shard
         with self._locks[shard]:
             if not path.exists():

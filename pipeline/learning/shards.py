@@ -26,8 +26,16 @@ class ShardStore(Protocol):
         """
         ...
 
+
+class ShardCache(ShardStore, Protocol):
+    """A ``ShardStore`` that keeps whole shards of another one, each fetched once."""
+
+    def holds(self, shard: str) -> bool:
+        """Return whether a shard is at hand."""
+        ...
+
     def fetch(self, shard: str) -> None:
-        """Have a whole shard at hand before it is read from, if this store keeps shards.
+        """Have a whole shard at hand, if there is room for it.
 
         Raises:
             ServiceUnavailable: see ``read``.
@@ -55,9 +63,6 @@ class FolderShards:
             )
         return content
 
-    def fetch(self, shard: str) -> None:
-        """Do nothing, see ``ShardStore``: it is at hand."""
-
 
 class MemoryShards:
     """Whole shards in memory, each fetched once; it stands below a cache of decoded samples."""
@@ -76,8 +81,12 @@ class MemoryShards:
             return self._source.read(shard, start, length)
         return content[start : start + length]
 
+    def holds(self, shard: str) -> bool:
+        """Return whether it was fetched, see ``ShardCache``."""
+        return shard in self._fetched
+
     def fetch(self, shard: str) -> None:
-        """Keep a whole shard, see ``ShardStore``."""
+        """Keep a whole shard, see ``ShardCache``."""
         with self._locks[shard]:
             if shard not in self._fetched:
                 self._fetched[shard] = read_whole(self._source, shard, self._sizes[shard])

@@ -99,9 +99,6 @@ class S3Shards:
                 self._sleep(self._pause_s(failures))
         return memoryview(content)
 
-    def fetch(self, shard: str) -> None:
-        """Do nothing, see ``ShardStore``: nothing is kept here."""
-
     def _chunks(self, shard: str, start: int, length: int) -> Iterator[bytes]:
         """Yield what one request brings, in order."""
         began = self._clock()

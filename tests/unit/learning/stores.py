@@ -42,9 +42,6 @@ class CountedShards:
             raise CorruptSample(f"{shard} ends at byte {start + len(content)}")
         return content
 
-    def fetch(self, shard: str) -> None:
-        """Keep nothing."""
-
     @property
     def sizes(self) -> dict[str, int]:
         return {shard: len(content) for shard, content in self.shards.items()}

@@ -472,7 +472,7 @@ def test_shards_are_fetched_in_the_order_they_are_needed_while_batches_are_made(
     num_threads: int,
 ) -> None:
     source = CountedShards(SHARDS)
-    split = Split(RECORDS, MemoryShards(source, source.sizes))
+    split = Split(RECORDS, source, cache=MemoryShards(source, source.sizes))
     plan = Plan(num_samples=MOST, batch_size=4, num_threads=num_threads)
     needed = np.concatenate(training_batches(MOST, batch_size=4, seed=0, epoch=0))
 
@@ -483,7 +483,7 @@ def test_shards_are_fetched_in_the_order_they_are_needed_while_batches_are_made(
 
 def test_a_fetch_that_fails_leaves_the_error_to_the_batch_that_needs_it() -> None:
     source = CountedShards(SHARDS, failure=ServiceUnavailable("no answer"))
-    split = Split(RECORDS, MemoryShards(source, source.sizes))
+    split = Split(RECORDS, source, cache=MemoryShards(source, source.sizes))
     split.fetch(np.arange(MOST), lambda: False)
 
     with pytest.raises(ServiceUnavailable, match="no answer"):
@@ -493,7 +493,7 @@ def test_a_fetch_that_fails_leaves_the_error_to_the_batch_that_needs_it() -> Non
 
 def test_fetching_stops_when_the_epoch_is_over() -> None:
     source = CountedShards(SHARDS)
-    split = Split(RECORDS, MemoryShards(source, source.sizes))
+    split = Split(RECORDS, source, cache=MemoryShards(source, source.sizes))
     split.fetch(np.arange(MOST), lambda: len(source.reads) == 2)
 
     assert len(source.whole_reads) == 2
