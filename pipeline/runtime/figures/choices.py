@@ -56,7 +56,7 @@ def importance_plot(found: Mapping[str, float]) -> go.Figure:
         )
     )
     figure.update_yaxes(autorange="reversed")
-    figure.update_layout(xaxis_title="share of mean IoU's variance at equal size")
+    figure.update_xaxes(title_text="share of mean IoU's variance at equal size", range=[0, 1])
     return figure
 
 

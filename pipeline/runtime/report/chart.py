@@ -86,7 +86,7 @@ def _axes(plane: _Plane) -> list[str]:
     parts = [
         f'<line class="grid" x1="{_LEFT}" x2="{right}" y1="{plane.y(v)}" y2="{plane.y(v)}"/>'
         f'<text class="tick end" x="{_LEFT - 6}" y="{plane.y(v) + 4}">{v:g}</text>'
-        for v in ticks(*plane.scores, 6)
+        for v in ticks(*plane.scores, 7)
     ]
     parts += [
         f'<text class="tick middle" x="{plane.x(v)}" y="{bottom + 17}">'

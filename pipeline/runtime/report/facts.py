@@ -44,8 +44,9 @@ def comparison(champion: Scored, paper: Scored | None) -> str:
     size = champion.num_params / paper.num_params - 1
     gain = (champion.mean_iou - paper.mean_iou) * 100
     return (
-        f"Against the paper's M3N21 ({paper.num_params:,} parameters, {percent(paper)}): "
-        f"{size:+.0%} parameters, {gain:+.2f} points of mean IoU."
+        f"The paper's M3N21 has {paper.num_params:,} parameters and scores {percent(paper)}: this "
+        f"one is {abs(size) * 100:.0f} % {'smaller' if size < 0 else 'larger'} and "
+        f"{abs(gain):.2f} points {'better' if gain > 0 else 'worse'}."
     )
 
 

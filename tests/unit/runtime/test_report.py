@@ -100,8 +100,8 @@ def test_the_answer_compares_size_and_accuracy_with_the_paper() -> None:
 
     assert paper
     assert comparison(champion, paper) == (
-        "Against the paper's M3N21 (490,000 parameters, 60.00 % (one seed)): -39% parameters, "
-        "+2.00 points of mean IoU."
+        "The paper's M3N21 has 490,000 parameters and scores 60.00 % (one seed): this one is 39 % "
+        "smaller and 2.00 points better."
     )
     assert "nothing beat it" in comparison(paper, paper)
     assert "nothing is compared" in comparison(champion, None)
