@@ -129,7 +129,7 @@ def search(options: SearchOptions) -> int:
             num_networks=len(everything),
         )
         outcome = run_search(plan, study)
-        return _report(outcome, study)
+        return _report(outcome, study, options.state_dir)
 
 
 def _settings(
@@ -206,7 +206,7 @@ def _front_lines(study: "Study") -> list[str]:
     ]
 
 
-def _report(outcome: "Outcome", study: "Study") -> int:
+def _report(outcome: "Outcome", study: "Study", state_dir: Path) -> int:
     from pipeline.runtime.console import left_out, say
 
     lines = [f"study {study.name}: {_counts(outcome.trials)}"]
@@ -216,7 +216,10 @@ def _report(outcome: "Outcome", study: "Study") -> int:
     lines += [f"champion: {outcome.champion}"] if outcome.champion else []
     lines.append(f"MLflow:   {outcome.mlflow}")
     if found:
-        lines.append(f"next:     python -m pipeline.report {shlex.quote(study.name)}")
+        words = ["python", "-m", "pipeline.report", study.name]
+        if state_dir != SearchOptions.state_dir:
+            words += ["--state-dir", str(state_dir)]
+        lines.append(f"next:     {shlex.join(words)}")
     # What goes to stderr comes first: the last line on a terminal is what to type next.
     if corrupt := {what for t in outcome.trials for r in t.results for what in r.corrupt}:
         say(left_out(sorted(corrupt)))

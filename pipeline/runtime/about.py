@@ -95,7 +95,12 @@ class StudyAbout:
 
 def command_line(module: str, words: Sequence[str]) -> str:
     """Return a command as a person types it; a login in an address is taken out."""
-    return _LOGIN.sub("", shlex.join(["python", "-m", module, *words]))
+    return without_logins(shlex.join(["python", "-m", module, *words]))
+
+
+def without_logins(text: str) -> str:
+    """Return a text whose addresses have lost their ``user:password@``."""
+    return _LOGIN.sub("", text)
 
 
 def versions() -> dict[str, str]:

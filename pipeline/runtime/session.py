@@ -18,6 +18,7 @@ from pipeline.runtime.champion import register_champion
 from pipeline.runtime.console import SearchConsole, say
 from pipeline.runtime.figures.files import PICTURE, front_rows, study_files
 from pipeline.runtime.groups import training_groups
+from pipeline.runtime.mlflow_runs import is_refusal
 from pipeline.runtime.storage import absolute_uri
 from pipeline.runtime.study import Study, TrialRecord, front
 from pipeline.runtime.study_storage import study_folder
@@ -103,6 +104,8 @@ def _register(plan: SearchPlan, study: Study, best: TrialRecord, run_id: str) ->
         return register_champion(best, plan.info, run_id=run_id, checkpoints=checkpoints)
     except (MlflowException, OSError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
+        if isinstance(error, MlflowException) and not is_refusal(error):
+            reason = "MLflow does not answer"
         say(f"warning: no champion was registered ({reason}): the same command does it later")
         return None
 

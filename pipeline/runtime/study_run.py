@@ -7,6 +7,7 @@ import urllib.request
 from pathlib import Path
 
 from pipeline.runtime import services
+from pipeline.runtime.about import without_logins
 from pipeline.runtime.mlflow_server import NAME
 
 RUN_FILE = "mlflow.json"
@@ -26,8 +27,8 @@ def noted_run(folder: Path) -> tuple[str, str]:
 
 
 def run_address(uri: str, experiment_id: str, run_id: str) -> str:
-    """Return where a browser finds a run."""
-    return f"{uri.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}"
+    """Return where a browser finds a run; a login in the address is no one's to read."""
+    return f"{without_logins(uri).rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}"
 
 
 def study_address(folder: Path, state_dir: Path) -> str:

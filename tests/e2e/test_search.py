@@ -118,7 +118,8 @@ def test_mlflow_has_a_run_for_the_study_and_one_for_each_trial(
 
 
 def test_a_finished_search_is_reported_with_all_its_parts(shell: Shell, finished: str) -> None:
-    assert finished.splitlines()[-1] == "next:     python -m pipeline.report whole"
+    command = f"python -m pipeline.report whole --state-dir {shell.state_dir}"
+    assert finished.splitlines()[-1] == f"next:     {command}"
     assert len(finished.splitlines()) <= 25
     done = shell.run("report", "whole")
     page = re.search(r"page: +(\S+)", done.stdout)
