@@ -77,31 +77,51 @@ def end_message(trial: TrialRecord, weights_uri: str) -> Message:
     }
 
 
-def study_message(
-    trials: list[TrialRecord], budget: int, floor: float, info: DatasetInfo, workers: int
-) -> Message:
-    """Return how far the study is; the step is the epochs of all trials so far.
-
-    Args:
-        trials: all of them.
-        budget: of the study.
-        floor: likewise.
-        info: of its data set.
-        workers: that share one training.
-    """
+def front_message(trials: list[TrialRecord], budget: int, floor: float) -> Message:
+    """Return how good the front is; the step is how many trials have ended."""
     best = front(trials)
-    now = max((trial.latest_ms for trial in trials), default=0)
-    busy_s = sum(r.train_s + r.val_s for trial in trials for r in trial.results)
     values = {
         "front/hypervolume": front_hypervolume(trials, budget, floor),
         "front/size": len(best),
         "front/best_mean_iou": best[-1].mean_iou if best else math.nan,
+    }
+    metrics = _metrics(values, _latest_ms(trials), num_ended(trials))
+    return {"do": "log", "trial": None, "metrics": metrics}
+
+
+def effort_message(trials: list[TrialRecord], info: DatasetInfo, workers: int) -> Message:
+    """Return what the search does and has spent; the step is ``num_events``.
+
+    Args:
+        trials: all of them.
+        info: of the data set.
+        workers: that share one training.
+    """
+    busy_s = sum(r.train_s + r.val_s for trial in trials for r in trial.results)
+    values = {
         **{f"trials/{state}": sum(t.state is state for t in trials) for state in State},
         "time/cpu_hours": workers * busy_s / 3600,
         "time/samples_per_s": samples_per_s(trials, info.num_samples["train"]),
     }
-    step = sum(len(trial.results) for trial in trials)
-    return {"do": "log", "trial": None, "metrics": _metrics(values, now, step)}
+    metrics = _metrics(values, _latest_ms(trials), num_events(trials))
+    return {"do": "log", "trial": None, "metrics": metrics}
+
+
+def num_ended(trials: list[TrialRecord]) -> int:
+    """Return how many trials have ended."""
+    return sum(trial.state is not State.RUNNING for trial in trials)
+
+
+def num_events(trials: list[TrialRecord]) -> int:
+    """Return how often something happened: a trial was started, came an epoch further, or ended.
+
+    No two states of a study have the same count. MLflow shows the larger value of two at one step.
+    """
+    return len(trials) + sum(len(trial.results) for trial in trials) + num_ended(trials)
+
+
+def _latest_ms(trials: list[TrialRecord]) -> int:
+    return max((trial.latest_ms for trial in trials), default=0)
 
 
 def samples_per_s(trials: list[TrialRecord], samples: int) -> float:

@@ -25,10 +25,13 @@ from pipeline.runtime.study_run import note_run, run_address
 from pipeline.runtime.tracked import (
     WEIGHTS_TAG,
     child_message,
+    effort_message,
     end_message,
     epoch_message,
     flat,
-    study_message,
+    front_message,
+    num_ended,
+    num_events,
 )
 
 __all__ = ["WEIGHTS_TAG", "StudyTracker", "check_mlflow"]
@@ -112,6 +115,7 @@ class StudyTracker:
         """Give a trial its child run."""
         message = child_message(trial, self._info, self._weights_uri(trial))
         self._outbox.add(message, f"start/{trial.number}")
+        self._add_study()
 
     def reached(self, trial: TrialRecord) -> None:
         """Send a trial's last epoch, and move the study's own figures on."""
@@ -152,7 +156,8 @@ class StudyTracker:
     def _tell_all(self) -> None:
         """Tell everything; the outbox knows what it was told before."""
         for trial in self._study.trials():
-            self.started(trial)
+            message = child_message(trial, self._info, self._weights_uri(trial))
+            self._outbox.add(message, f"start/{trial.number}")
             for index in range(len(trial.results)):
                 self._add_epoch(trial, index)
             if trial.state is not State.RUNNING:
@@ -165,11 +170,12 @@ class StudyTracker:
         self._outbox.add(message, f"epoch/{trial.number}/{trial.results[index].epoch}")
 
     def _add_study(self) -> None:
-        workers = int(self._study.settings.get("workers_per_trial", 1))
-        study = self._study
-        message = study_message(study.trials(), study.budget, study.floor, self._info, workers)
-        if message["metrics"]:
-            self._outbox.add(message)
+        study, trials = self._study, self._study.trials()
+        workers = int(study.settings.get("workers_per_trial", 1))
+        effort = effort_message(trials, self._info, workers)
+        self._outbox.add(effort, f"effort/{num_events(trials)}")
+        quality = front_message(trials, study.budget, study.floor)
+        self._outbox.add(quality, f"front/{num_ended(trials)}")
 
     def _send(self) -> None:
         while True:
