@@ -6,6 +6,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+BROWSER_READY := $(VENV)/.browser-ready
 
 DATASET ?= streets
 SOURCE ?=
@@ -14,7 +15,7 @@ BUDGET ?= 0.5M
 SPACE ?= cgnet_wide
 OPTIONS ?=
 
-.PHONY: help setup check format test e2e preprocess search services-up services-down clean
+.PHONY: help setup check format test e2e test-browser screenshots preprocess search services-up services-down clean
 
 help:  ## show this
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -43,6 +44,16 @@ test: $(READY)  ## unit and integration tests, under 5 minutes on 2 cores
 
 e2e: $(READY)  ## the commands as a user types them
 	$(BIN)/pytest tests/e2e
+
+$(BROWSER_READY): $(READY)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[browser]'
+	@touch $@
+
+test-browser: $(BROWSER_READY)  ## the pages in a browser (Debian: apt-get install chromium)
+	$(BIN)/pytest tests/browser
+
+screenshots: $(BROWSER_READY)  ## pictures of the latest study's pages into docs/screenshots
+	$(BIN)/pytest tests/browser --screenshots docs/screenshots --state-dir .cgnet
 
 preprocess: $(READY)  ## labelled images into shards: DATASET=camvid SOURCE=DIR [SIZE=120x160] [OPTIONS=...]
 	$(BIN)/python -m pipeline.preprocess --dataset $(DATASET) \

@@ -1,5 +1,6 @@
 """`python -m pipeline.search`: the front of mean IoU against size, within a parameter budget."""
 
+import shlex
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -123,11 +124,12 @@ def search(options: SearchOptions) -> int:
             training=training,
             seed=options.seed,
             effort=effort,
-            studies_uri=f"{options.store.rstrip('/')}/studies",
+            store=options.store,
             state_dir=options.state_dir,
+            num_networks=len(everything),
         )
         outcome = run_search(plan, study)
-        return _report(outcome, study)
+        return _report(outcome, study, options.state_dir)
 
 
 def _settings(
@@ -204,23 +206,37 @@ def _front_lines(study: "Study") -> list[str]:
     ]
 
 
-def _report(outcome: "Outcome", study: "Study") -> int:
+def _report(outcome: "Outcome", study: "Study", state_dir: Path) -> int:
     from pipeline.runtime.console import left_out, say
 
     lines = [f"study {study.name}: {_counts(outcome.trials)}"]
     lines += [f"  failed {t.number}: {t.failure}" for t in outcome.trials if t.failure][:3]
     if found := _front_lines(study):
-        lines += [*found, f"picture:  {outcome.picture}", f"champion: {outcome.champion}"]
+        lines += [*found, f"picture:  {outcome.picture}"]
+    lines += [f"champion: {outcome.champion}"] if outcome.champion else []
     lines.append(f"MLflow:   {outcome.mlflow}")
-    sys.stdout.write("\n".join(lines) + "\n")
+    if found:
+        words = ["python", "-m", "pipeline.report", study.name]
+        if state_dir != SearchOptions.state_dir:
+            words += ["--state-dir", str(state_dir)]
+        lines.append(f"next:     {shlex.join(words)}")
+    # What goes to stderr comes first: the last line on a terminal is what to type next.
     if corrupt := {what for t in outcome.trials for r in t.results for what in r.corrupt}:
         say(left_out(sorted(corrupt)))
     if outcome.messages_lost:
-        say(f"warning: MLflow did not take {outcome.messages_lost} messages; the study has them")
-    if outcome.ended_by is None:
-        say("interrupted: the same command with this --name goes on")
+        say(
+            f"warning: MLflow has not taken {outcome.messages_lost} messages; what it did not "
+            "refuse is sent by the study's next run"
+        )
+    interrupted = outcome.ended_by is None
+    say(
+        "interrupted: the same command with this --name goes on"
+        if interrupted
+        else f"ended after {outcome.ended_by}"
+    )
+    sys.stdout.write("\n".join(lines) + "\n")
+    if interrupted:
         return 130
-    say(f"ended after {outcome.ended_by}")
     return 0 if found else 1
 
 

@@ -20,5 +20,5 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         tier = item.path.relative_to(_TESTS).parts[0]
-        if tier in ("integration", "e2e"):
+        if tier in ("integration", "e2e", "browser"):
             item.add_marker(tier)

@@ -13,6 +13,7 @@ from rich.text import Text
 from pipeline.core.units import format_duration
 from pipeline.runtime.study import State, TrialRecord, front, front_hypervolume
 
+_TABLE_ROWS = 12  # the whole summary is to fit a terminal of 25 lines
 _QUIET = ("ray", "mlflow", "optuna", "alembic", "botocore", "urllib3", "httpx", "matplotlib")
 
 
@@ -168,7 +169,9 @@ class SearchConsole:
 
 
 def front_table(trials: list[TrialRecord]) -> str:
-    """Return the front as text, smallest network first."""
+    """Return the front as text, smallest network first; of a long one a spread of its rows."""
+    best = front(trials)
+    shown = [best[i] for i in _spread(len(best), _TABLE_ROWS)]
     rows = [("parameters", "mIoU %", "trial", "network")]
     rows += [
         (
@@ -177,14 +180,24 @@ def front_table(trials: list[TrialRecord]) -> str:
             str(trial.number),
             trial.architecture.label,
         )
-        for trial in front(trials)
+        for trial in shown
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    return "\n".join(
+    lines = [
         "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=False))
         + f"  {row[3]}"
         for row in rows
-    )
+    ]
+    if len(shown) < len(best):
+        lines.append(f"({len(best) - len(shown)} more between these: see the picture)")
+    return "\n".join(lines)
+
+
+def _spread(count: int, most: int) -> list[int]:
+    """Return at most so many of ``range(count)``, both ends among them, evenly spaced."""
+    if count <= most:
+        return list(range(count))
+    return [round(k * (count - 1) / (most - 1)) for k in range(most)]
 
 
 def _outcome(trial: TrialRecord) -> str:

@@ -10,6 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from pipeline.core.architecture import Architecture
 from pipeline.core.config import EpochResult
+from pipeline.core.cost import count_parameters
 from pipeline.core.front import hypervolume, pareto_front
 from pipeline.core.space import Pool
 from pipeline.core.stopping import Curve, Prediction, Verdict
@@ -138,6 +139,21 @@ def record_of(pool: Pool, trial: FrozenTrial) -> TrialRecord:
     """Return a trial that Optuna holds whole."""
     row = pool.row(trial.params)
     assert row is not None, "the gate lets nothing else through, and the settings hold the pool"
+    return replace(
+        _record(trial, pool.architecture(row), int(pool.num_params[row])),
+        row=row,
+    )
+
+
+def read_record(trial: FrozenTrial) -> TrialRecord | None:
+    """Return a trial by what is written of it alone; None for a proposal never written whole."""
+    if (started := trial.user_attrs.get(STARTED)) is None:
+        return None
+    architecture = Architecture.from_dict(started["architecture"])
+    return _record(trial, architecture, count_parameters(architecture))
+
+
+def _record(trial: FrozenTrial, architecture: Architecture, num_params: int) -> TrialRecord:
     epochs = sorted(
         (
             epoch_from_json(value)
@@ -149,13 +165,12 @@ def record_of(pool: Pool, trial: FrozenTrial) -> TrialRecord:
     results, reached_ms, verdicts = zip(*epochs, strict=True) if epochs else ((), (), ())
     return TrialRecord(
         number=trial.number,
-        architecture=pool.architecture(row),
-        num_params=int(pool.num_params[row]),
+        architecture=architecture,
+        num_params=num_params,
         state=STATES[trial.state],
         results=results,
         reached_ms=reached_ms,
         failure=trial.user_attrs.get(FAILURE, ""),
         verdicts=verdicts,
         started_ms=trial.user_attrs.get(STARTED, {"ms": -1})["ms"],
-        row=row,
     )

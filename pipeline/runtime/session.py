@@ -1,23 +1,29 @@
 """One run of a search: services up, trials through, the front and the champion into MLflow."""
 
-import json
+import sys
 import time
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from mlflow.exceptions import MlflowException
+
 from pipeline.core.config import DataConfig, TrainConfig, TrialSpec
 from pipeline.core.effort import Effort
+from pipeline.core.errors import PipelineError
 from pipeline.core.manifest import DatasetInfo
 from pipeline.runtime import cluster, services
+from pipeline.runtime.about import StudyAbout, command_line, machine, versions
 from pipeline.runtime.champion import register_champion
 from pipeline.runtime.console import SearchConsole, say
-from pipeline.runtime.figures import front_html, front_png
+from pipeline.runtime.figures.files import PICTURE, front_rows, study_files
 from pipeline.runtime.groups import training_groups
+from pipeline.runtime.mlflow_runs import is_refusal
 from pipeline.runtime.storage import absolute_uri
 from pipeline.runtime.study import Study, TrialRecord, front
+from pipeline.runtime.study_storage import study_folder
 from pipeline.runtime.tracking import StudyTracker, check_mlflow
+from pipeline.runtime.trainings import Training, comparable_trainings, rivals
 from pipeline.runtime.trials import run_trials
 
 
@@ -30,8 +36,14 @@ class SearchPlan:
     training: TrainConfig
     seed: int
     effort: Effort
-    studies_uri: str  # one folder a study, in it one a trial
+    store: str
     state_dir: Path
+    num_networks: int  # of the space, with those over budget
+
+    @property
+    def studies_uri(self) -> str:
+        """Return where networks are kept: one folder a study, in it one a trial."""
+        return f"{self.store.rstrip('/')}/studies"
 
     def spec(self, trial: TrialRecord) -> TrialSpec:
         """Return the training that a trial is."""
@@ -63,9 +75,16 @@ def run_search(plan: SearchPlan, study: Study) -> Outcome:
         if more:
             cluster.connect()
         mlflow_ready.result()
+    folder, about = study_folder(plan.state_dir, study.name), _about(plan, study)
+    about.write(folder)
     tracker = StudyTracker(
-        study, plan.info, _params(plan, study), lambda trial: trial_uri(plan, study, trial)
+        study,
+        plan.info,
+        study.settings | about.params(),
+        lambda trial: trial_uri(plan, study, trial),
+        folder,
     )
+    tracker.tag({"cgnet.command": about.command})
     if more:
         _train(plan, study, tracker, started)
     trials = study.trials()
@@ -73,14 +92,22 @@ def run_search(plan: SearchPlan, study: Study) -> Outcome:
     picture = _draw(plan, study, trials, tracker)
     champion = None
     if best := front(trials):
-        champion = register_champion(
-            best[-1],
-            plan.info,
-            run_id=tracker.run_id,
-            checkpoints=trial_uri(plan, study, best[-1]),
-        )
+        champion = _register(plan, study, best[-1], tracker.run_id)
     lost = tracker.close(finished=ended_by is not None)
     return Outcome(trials, ended_by, picture, tracker.address, champion, lost)
+
+
+def _register(plan: SearchPlan, study: Study, best: TrialRecord, run_id: str) -> str | None:
+    """Register the champion; a search whose MLflow went away ends without, and says so."""
+    try:
+        checkpoints = trial_uri(plan, study, best)
+        return register_champion(best, plan.info, run_id=run_id, checkpoints=checkpoints)
+    except (MlflowException, OSError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        if isinstance(error, MlflowException) and not is_refusal(error):
+            reason = "MLflow does not answer"
+        say(f"warning: no champion was registered ({reason}): the same command does it later")
+        return None
 
 
 def trial_uri(plan: SearchPlan, study: Study, trial: TrialRecord) -> str:
@@ -127,44 +154,60 @@ def _train(plan: SearchPlan, study: Study, tracker: StudyTracker, started: float
         )
 
 
-def _params(plan: SearchPlan, study: Study) -> Mapping[str, object]:
-    return {
-        **study.settings,
-        "networks_within_budget": len(study.pool),
-        **{f"train_{key}": value for key, value in asdict(plan.training).items()},
-    }
+def _about(plan: SearchPlan, study: Study) -> StudyAbout:
+    return StudyAbout(
+        command=command_line("pipeline.search", sys.argv[1:]),
+        store=absolute_uri(plan.store),
+        dataset=plan.info.name,
+        image_size=plan.info.image_size,
+        num_samples=plan.info.num_samples,
+        class_names=plan.info.classes.names,
+        training=asdict(plan.training),
+        networks=plan.num_networks,
+        networks_within_budget=len(study.pool),
+        sampler=study.strategy.sampler,
+        stopping=study.strategy.stopping,
+        versions=versions(),
+        machine=machine(),
+    )
 
 
 def _draw(plan: SearchPlan, study: Study, trials: list[TrialRecord], tracker: StudyTracker) -> Path:
-    """Draw the front, here and in MLflow; return where the picture is."""
+    """Draw the study, here and in MLflow; return where the picture of the front is."""
     title = f"{study.name}: CGNet variants on {plan.info.name}, {plan.training.epochs} epochs"
-    files: dict[str, str | bytes] = {
-        "front.png": front_png(trials, study.budget, title),
-        "front.html": front_html(trials, study.budget, title),
-        "front.json": json.dumps(_front_json(trials, study), indent=2),
-    }
-    folder = plan.state_dir / "studies" / study.name
-    folder.mkdir(parents=True, exist_ok=True)
+    beside = rivals(_trainings(plan), trials)
+    files = study_files(trials, study.budget, study.floor, title, rivals=beside)
+    folder = study_folder(plan.state_dir, study.name)
     for name, content in files.items():
-        partial = folder / f"{name}.partial"
-        partial.write_bytes(content.encode() if isinstance(content, str) else content)
-        partial.replace(folder / name)
-    tracker.log_files(files)
-    return folder / "front.png"
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f"{path.name}.partial")
+        partial.write_bytes(content)
+        partial.replace(path)
+    tracker.log_files(list(files))
+    tracker.log_table("front_table.json", front_rows(trials))
+    if best := front(trials):
+        tracker.tag({"mlflow.note.content": _note(best[-1], study)})
+    return folder / PICTURE
 
 
-def _front_json(trials: list[TrialRecord], study: Study) -> dict[str, object]:
-    return {
-        "budget": study.budget,
-        "floor": study.floor,
-        "hypervolume": study.hypervolume,
-        "front": [
-            {
-                "trial": trial.number,
-                "num_params": trial.num_params,
-                "mean_iou": trial.mean_iou,
-                "architecture": trial.architecture.to_dict(),
-            }
-            for trial in front(trials)
-        ],
-    }
+def _note(champion: TrialRecord, study: Study) -> str:
+    """Return what MLflow says at the head of the study's run."""
+    return (
+        f"**{champion.architecture.label}**: {champion.num_params:,} parameters, mean IoU "
+        f"{champion.mean_iou * 100:.2f} % on val, the best of {len(study.trials())} trials within "
+        f"{study.budget:,} parameters.\n\n`python -m pipeline.report {study.name}` tells more."
+    )
+
+
+def _trainings(plan: SearchPlan) -> list[Training]:
+    try:
+        return comparable_trainings(
+            plan.store,
+            plan.info.name,
+            plan.data.fingerprint,
+            plan.training.epochs,
+            plan.training.batch_size,
+        )
+    except (PipelineError, OSError):
+        return []  # they are a favour: the front is drawn without

@@ -53,3 +53,27 @@ def study_storage(state_dir: Path, name: str, keep: bool = True) -> Iterator[Bas
             yield JournalStorage(JournalFileBackend(str(path), _Ours(str(path))))
         else:
             yield InMemoryStorage()
+
+
+def study_names(state_dir: Path) -> list[str]:
+    """Return the studies of this machine, the one that was written to last at the end."""
+    journals = (state_dir / "studies").glob("*.journal")
+    return [path.stem for path in sorted(journals, key=lambda path: path.stat().st_mtime)]
+
+
+def reading_storage(state_dir: Path, name: str) -> BaseStorage:
+    """Return the storage of a study to read, also while another process writes to it.
+
+    Raises:
+        UsageError: there is no such study; says which there are.
+    """
+    path = state_dir / "studies" / f"{name}.journal"
+    if not path.exists():
+        known = ", ".join(study_names(state_dir)) or "none yet: python -m pipeline.search makes one"
+        raise UsageError(f"there is no study {name!r} in {state_dir}; there are {known}")
+    return JournalStorage(JournalFileBackend(str(path), _Ours(str(path))))
+
+
+def study_folder(state_dir: Path, name: str) -> Path:
+    """Return where the files of a study lie, beside its journal."""
+    return state_dir / "studies" / name

@@ -1,38 +1,45 @@
 """MLflow, written by the driver alone: an experiment a data set, a run a study, a child a trial.
 
-MLflow is a view of the study and can be drawn again from it. Writing happens on a thread of its
-own, so that no trial waits for MLflow; every metric carries the time the study noted, so that
-sending it twice changes nothing.
+MLflow is a view of the study. What it is to be told is kept on disk first and sent by a thread of
+its own, in order, whenever MLflow answers: no trial waits for it, and nothing is lost with it.
 """
 
 import logging
-import math
 import os
-import queue
-import tempfile
 import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunStatus, RunTag
+from mlflow.entities import RunStatus
 from mlflow.exceptions import MlflowException
 
-from pipeline.core.cost import count_macs
 from pipeline.core.errors import ServiceUnavailable
 from pipeline.core.manifest import DatasetInfo
-from pipeline.runtime.study import State, Study, TrialRecord, front, front_hypervolume
+from pipeline.runtime.mlflow_runs import StudyRuns, is_refusal
+from pipeline.runtime.outbox import Outbox
+from pipeline.runtime.study import State, Study, TrialRecord
+from pipeline.runtime.study_run import note_run, run_address
+from pipeline.runtime.tracked import (
+    WEIGHTS_TAG,
+    child_message,
+    effort_message,
+    end_message,
+    epoch_message,
+    flat,
+    front_message,
+    num_ended,
+    num_events,
+)
+
+__all__ = ["WEIGHTS_TAG", "StudyTracker", "check_mlflow"]
 
 log = logging.getLogger(__name__)
 
 _FLUSH_S = 60.0
-_RUN_STATES = {State.COMPLETE: "FINISHED", State.STOPPED: "FINISHED", State.FAILED: "FAILED"}
-_PARENT, _STUDY, _TRIAL = "mlflow.parentRunId", "cgnet.study", "cgnet.trial"
-WEIGHTS_TAG = "cgnet.weights"  # on a run: the folder with its network
+_RETRY_S = 5.0
 
 
 def check_mlflow() -> str:
@@ -63,185 +70,129 @@ class StudyTracker:
         info: DatasetInfo,
         params: Mapping[str, Any],
         weights_uri: Callable[[TrialRecord], str],
+        folder: Path,
+        retry_s: float = _RETRY_S,
     ) -> None:
-        """Open the study's run, or make it.
+        """Open the study's run, or make it, and tell it what it has not been told.
 
         Args:
             study: whose trials are tracked.
             info: of the data set it trains on.
             params: of the study's run.
-            weights_uri: of the folder with a complete trial's network.
+            weights_uri: of a trial's folder, with its network once it is complete.
+            folder: of the study on this machine.
+            retry_s: pause before MLflow is asked again when it did not answer.
 
         Raises:
             ServiceUnavailable: MLflow refuses.
         """
-        self._client = MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
         self._study = study
         self._info = info
         self._weights_uri = weights_uri
-        self._queue: queue.Queue[Callable[[], None] | None] = queue.Queue()
-        self._failures = 0
+        self._folder = folder
+        self._retry_s = retry_s
+        self._refused = 0
+        self._closing = threading.Event()
         try:
-            self.experiment_id = self._experiment(info.name)
-            self.run_id = self._parent(params)
-            self._children = self._find_children()
+            self._runs = StudyRuns(info.name, study.name, params)
         except MlflowException as cause:
             reason = str(cause).splitlines()[0]
             raise ServiceUnavailable(f"MLflow refuses: {reason}") from cause
-        self._thread = threading.Thread(target=self._write, name="mlflow", daemon=True)
+        self.run_id = self._runs.run_id
+        note_run(folder, self._runs.experiment_id, self.run_id)
+        self._outbox = Outbox(folder, self.run_id)
+        self._tell_all()
+        self._thread = threading.Thread(target=self._send, name="mlflow", daemon=True)
         self._thread.start()
-        for trial in study.trials():
-            self._draw_again(trial)
 
     @property
     def address(self) -> str:
         """Return where a browser finds the study."""
-        uri = os.environ["MLFLOW_TRACKING_URI"].rstrip("/")
-        return f"{uri}/#/experiments/{self.experiment_id}/runs/{self.run_id}"
+        uri = os.environ["MLFLOW_TRACKING_URI"]
+        return run_address(uri, self._runs.experiment_id, self.run_id)
 
     def started(self, trial: TrialRecord) -> None:
         """Give a trial its child run."""
-        self._queue.put(partial(self._start_child, trial))
+        message = child_message(trial, self._info, self._weights_uri(trial))
+        self._outbox.add(message, f"start/{trial.number}")
+        self._add_study()
 
     def reached(self, trial: TrialRecord) -> None:
-        """Send a trial's last epoch."""
-        self._queue.put(partial(self._send_epoch, trial, len(trial.results) - 1))
+        """Send a trial's last epoch, and move the study's own figures on."""
+        self._add_epoch(trial, len(trial.results) - 1)
+        self._add_study()
 
     def ended(self, trial: TrialRecord) -> None:
-        """Close a trial's run and move the study's own figures on."""
-        trials = self._study.trials()
-        self._queue.put(partial(self._end_child, trial))
-        self._queue.put(partial(self._send_front, trials))
+        """Close a trial's run, and move the study's own figures on."""
+        self._outbox.add(end_message(trial, self._weights_uri(trial)), f"end/{trial.number}")
+        self._add_study()
 
-    def log_files(self, files: Mapping[str, str | bytes]) -> None:
-        """Attach files to the study's run, by name."""
-        self._queue.put(partial(self._send_files, files))
+    def log_files(self, names: list[str]) -> None:
+        """Attach files of the study's folder to its run, under the folders they have there."""
+        self._outbox.add({"do": "files", "names": names})
+
+    def log_table(self, name: str, rows: list[dict[str, Any]]) -> None:
+        """Attach rows, an architecture in each, as a table that MLflow shows."""
+        if rows:
+            self._outbox.add({"do": "table", "name": name, "rows": flat(rows)})
+
+    def tag(self, tags: Mapping[str, str]) -> None:
+        """Set tags of the study's run."""
+        self._outbox.add({"do": "log", "trial": None, "tags": dict(tags)})
 
     def close(self, finished: bool) -> int:
-        """Send what is left and end the run; return how many messages MLflow did not take."""
+        """Send what is left and end the run; return how many messages MLflow did not take.
+
+        Those that it refused are gone; those that it was not there for wait for the study's next
+        run.
+        """
         status = RunStatus.to_string(RunStatus.FINISHED if finished else RunStatus.KILLED)
-        self._queue.put(partial(self._client.set_terminated, self.run_id, status))
-        self._queue.put(None)
+        self._outbox.add({"do": "end", "trial": None, "status": status})
+        self._closing.set()
         self._thread.join(_FLUSH_S)
-        return self._failures + self._queue.qsize()
+        self._outbox.close()
+        return self._refused + self._outbox.pending
 
-    def _experiment(self, name: str) -> str:
-        if found := self._client.get_experiment_by_name(name):
-            return str(found.experiment_id)
-        return str(self._client.create_experiment(name))
+    def _tell_all(self) -> None:
+        """Tell everything; the outbox knows what it was told before."""
+        for trial in self._study.trials():
+            message = child_message(trial, self._info, self._weights_uri(trial))
+            self._outbox.add(message, f"start/{trial.number}")
+            for index in range(len(trial.results)):
+                self._add_epoch(trial, index)
+            if trial.state is not State.RUNNING:
+                message = end_message(trial, self._weights_uri(trial))
+                self._outbox.add(message, f"end/{trial.number}")
+        self._add_study()
 
-    def _parent(self, params: Mapping[str, Any]) -> str:
-        matching = f"tags.`{_STUDY}` = '{self._study.name}'"
-        if found := self._client.search_runs([self.experiment_id], matching, max_results=1):
-            run_id = str(found[0].info.run_id)
-            self._client.update_run(run_id, status="RUNNING")
-            return run_id
-        run = self._client.create_run(
-            self.experiment_id, run_name=self._study.name, tags={_STUDY: self._study.name}
-        )
-        entries = [Param(key, str(value)) for key, value in params.items()]
-        self._client.log_batch(run.info.run_id, params=entries)
-        return str(run.info.run_id)
+    def _add_epoch(self, trial: TrialRecord, index: int) -> None:
+        message = epoch_message(trial, index, self._info)
+        self._outbox.add(message, f"epoch/{trial.number}/{trial.results[index].epoch}")
 
-    def _find_children(self) -> dict[int, tuple[str, str]]:
-        """Return (run id, status) of each trial that MLflow knows."""
-        children, token = {}, None
+    def _add_study(self) -> None:
+        study, trials = self._study, self._study.trials()
+        workers = int(study.settings.get("workers_per_trial", 1))
+        effort = effort_message(trials, self._info, workers)
+        self._outbox.add(effort, f"effort/{num_events(trials)}")
+        quality = front_message(trials, study.budget, study.floor)
+        self._outbox.add(quality, f"front/{num_ended(trials)}")
+
+    def _send(self) -> None:
         while True:
-            matching = f"tags.`{_PARENT}` = '{self.run_id}'"
-            page = self._client.search_runs([self.experiment_id], matching, page_token=token)
-            for run in page:
-                children[int(run.data.tags[_TRIAL])] = (run.info.run_id, run.info.status)
-            if not (token := page.token):
-                return children
-
-    def _draw_again(self, trial: TrialRecord) -> None:
-        """Send what MLflow may have missed of a trial from before a restart."""
-        if self._children.get(trial.number, ("", ""))[1] in _RUN_STATES.values():
-            return
-        self.started(trial)
-        for index in range(len(trial.results)):
-            self._queue.put(partial(self._send_epoch, trial, index))
-        if trial.state is not State.RUNNING:
-            self.ended(trial)
-
-    def _write(self) -> None:
-        while (send := self._queue.get()) is not None:
+            message = self._outbox.first(patience_s=0.2)
+            if message is None:
+                if self._closing.is_set():
+                    return
+                continue
             try:
-                send()
+                self._runs.send(message, self._folder)
             except Exception as error:  # noqa: BLE001  # no failure of MLflow may end a search
-                self._failures += 1
-                log.warning("mlflow took no message: %s", str(error).splitlines()[:1])
-
-    def _start_child(self, trial: TrialRecord) -> None:
-        if trial.number in self._children:
-            self._client.update_run(self._children[trial.number][0], status="RUNNING")
-            return
-        label = f"{trial.architecture.label} · {trial.num_params / 1e3:.0f}k"
-        run = self._client.create_run(
-            self.experiment_id,
-            run_name=label,
-            tags={
-                _PARENT: self.run_id,
-                _TRIAL: str(trial.number),
-                "cgnet.id": trial.architecture.id,
-            },
-        )
-        self._children[trial.number] = (run.info.run_id, "RUNNING")
-        architecture = trial.architecture.to_dict()
-        macs = count_macs(trial.architecture, *self._info.image_size)
-        now = run.info.start_time
-        self._client.log_batch(
-            run.info.run_id,
-            params=[Param(key, str(value)) for key, value in architecture.items()],
-            metrics=[
-                Metric("num_params", trial.num_params, now, 0),
-                Metric("macs", macs, now, 0),
-            ],
-        )
-
-    def _send_epoch(self, trial: TrialRecord, index: int) -> None:
-        result, when = trial.results[index], trial.reached_ms[index]
-        values = {
-            "train/loss": result.train_loss,
-            "val/mean_iou": result.mean_iou,
-            "time/train_s": result.train_s,
-            "time/val_s": result.val_s,
-            "time/data_wait_s": result.data_wait_s,
-            "data/corrupt": len(result.corrupt),
-        }
-        for name, iou in zip(self._info.classes.names, result.class_iou, strict=True):
-            if not math.isnan(iou):
-                values[f"val/iou/{name}"] = iou
-        metrics = [Metric(key, value, when, result.epoch) for key, value in values.items()]
-        self._client.log_batch(self._children[trial.number][0], metrics=metrics)
-
-    def _end_child(self, trial: TrialRecord) -> None:
-        run_id = self._children[trial.number][0]
-        tags = [RunTag("cgnet.state", trial.state)]
-        if trial.judgement:
-            tags.append(RunTag("cgnet.stopping", trial.judgement))
-        if trial.state is State.COMPLETE:
-            tags.append(RunTag(WEIGHTS_TAG, self._weights_uri(trial)))
-        if trial.failure:
-            tags.append(RunTag("cgnet.failure", trial.failure[:5000]))
-        self._client.log_batch(run_id, tags=tags)
-        self._client.set_terminated(run_id, _RUN_STATES[trial.state])
-
-    def _send_front(self, trials: list[TrialRecord]) -> None:
-        step = sum(trial.state is not State.RUNNING for trial in trials)
-        now = max((when for trial in trials for when in trial.reached_ms), default=0)
-        best = front(trials)
-        values = {
-            "front/hypervolume": front_hypervolume(trials, self._study.budget, self._study.floor),
-            "front/size": len(best),
-            "front/best_mean_iou": best[-1].mean_iou if best else 0.0,
-        }
-        metrics = [Metric(key, value, now, step) for key, value in values.items()]
-        self._client.log_batch(self.run_id, metrics=metrics)
-
-    def _send_files(self, files: Mapping[str, str | bytes]) -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            for name, content in files.items():
-                path = Path(folder, name)
-                path.write_bytes(content.encode() if isinstance(content, str) else content)
-            self._client.log_artifacts(self.run_id, folder)
+                if not is_refusal(error):
+                    log.warning("mlflow does not answer: %s", str(error).splitlines()[:1])
+                    if self._closing.is_set():
+                        return
+                    self._closing.wait(self._retry_s)
+                    continue
+                self._refused += 1
+                log.warning("mlflow refuses a message: %s", str(error).splitlines()[:1])
+            self._outbox.take()

@@ -84,7 +84,7 @@ def test_a_search_prints_its_front_and_where_to_look(shell: Shell, finished: str
     picture = re.search(r"picture: +(\S+)", finished)
     assert picture
     assert Path(picture[1]).read_bytes().startswith(b"\x89PNG")
-    front = json.loads(Path(picture[1]).with_suffix(".json").read_text())
+    front = json.loads((Path(picture[1]).parents[1] / "front.json").read_text())
     sizes = [point["num_params"] for point in front["front"]]
     scores = [point["mean_iou"] for point in front["front"]]
     assert sizes == sorted(sizes)
@@ -101,7 +101,13 @@ def test_mlflow_has_a_run_for_the_study_and_one_for_each_trial(
     assert parent.data.params["budget"] == "25000"
     assert parent.data.metrics["front/hypervolume"] > 0
     names = {file.path for file in client.list_artifacts(parent.info.run_id)}
-    assert {"front.png", "front.html", "front.json"} <= names
+    assert {"figures", "front.json", "front.parquet", "front_table.json"} <= names
+    drawn = {file.path for file in client.list_artifacts(parent.info.run_id, "figures")}
+    assert drawn == {"figures/figures.html", "figures/front.png"}
+    secrets = [v for k, v in os.environ.items() if k.startswith("AWS_") and "KEY" in k]
+    told = str([run.to_dictionary() for run in (parent, *children)])
+    assert len(secrets) == 2
+    assert not any(secret in told for secret in secrets)
     assert [run.info.status for run in children] == ["FINISHED"] * 4
     for run in children:
         history = client.get_metric_history(run.info.run_id, "val/mean_iou")
@@ -109,6 +115,22 @@ def test_mlflow_has_a_run_for_the_study_and_one_for_each_trial(
         assert run.data.metrics["num_params"] <= 25_000
         assert "val/iou/Road" in run.data.metrics
         assert run.info.run_name.endswith("k")
+
+
+def test_a_finished_search_is_reported_with_all_its_parts(shell: Shell, finished: str) -> None:
+    command = f"python -m pipeline.report whole --state-dir {shell.state_dir}"
+    assert finished.splitlines()[-1] == f"next:     {command}"
+    assert len(finished.splitlines()) <= 25
+    done = shell.run("report", "whole")
+    page = re.search(r"page: +(\S+)", done.stdout)
+    assert page, done.stderr
+    text = Path(page[1]).read_text()
+
+    assert "left out: M3N21" in done.stderr, "the smoke space does not hold it"
+    assert done.stderr.count("left out") == 1
+    assert text.count("<img") == 16
+    assert "python -m pipeline.search" in text
+    assert "the study in MLflow" in text
 
 
 def test_the_champion_loads_back_to_the_same_predictions(

@@ -1,6 +1,9 @@
 """What MLflow holds of a study, on a real SQLite store: complete, and the same when sent twice."""
 
 import math
+import re
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import optuna
@@ -60,6 +63,13 @@ def study() -> Study:
     return study
 
 
+@pytest.fixture
+def track(study: Study, tmp_path: Path) -> Callable[[], StudyTracker]:
+    """Opens a tracker as each run of a search does."""
+    folder = tmp_path / "study"
+    return lambda: StudyTracker(study, INFO, study.settings, weights_uri, folder, retry_s=0.1)
+
+
 def runs(client: MlflowClient) -> tuple[Run, list[Run]]:
     experiment = client.get_experiment_by_name("squares")
     assert experiment
@@ -69,8 +79,10 @@ def runs(client: MlflowClient) -> tuple[Run, list[Run]]:
     return parent, sorted(children, key=lambda run: int(run.data.tags["cgnet.trial"]))
 
 
-def test_every_trial_of_a_study_is_there(client: MlflowClient, study: Study) -> None:
-    tracker = StudyTracker(study, INFO, study.settings, weights_uri)
+def test_every_trial_of_a_study_is_there(
+    client: MlflowClient, track: Callable[[], StudyTracker]
+) -> None:
+    tracker = track()
     assert tracker.close(finished=False) == 0
     parent, (complete, failed, running) = runs(client)
 
@@ -86,12 +98,40 @@ def test_every_trial_of_a_study_is_there(client: MlflowClient, study: Study) -> 
     assert complete.data.tags[WEIGHTS_TAG] == "s3://bucket/0"
     assert not {WEIGHTS_TAG} & {*failed.data.tags, *running.data.tags}, "they have no network"
     assert [p.step for p in client.get_metric_history(complete.info.run_id, "train/loss")] == [1, 2]
+    live = parent.data.metrics
+    assert (live["trials/complete"], live["trials/failed"], live["trials/running"]) == (1, 1, 1)
+    assert live["front/size"] == 1
+    assert live["time/cpu_hours"] == pytest.approx(3 * 2 / 3600)
 
 
-def test_a_second_driver_adds_no_run_and_no_metric(client: MlflowClient, study: Study) -> None:
-    StudyTracker(study, INFO, study.settings, weights_uri).close(finished=False)
+def test_the_filter_of_the_readme_answers_best_under_a_budget(
+    client: MlflowClient, track: Callable[[], StudyTracker]
+) -> None:
+    track().close(finished=True)
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    (filter_string,) = re.findall(r"`` (metrics\.num_params.*?) ``", readme)
+    experiment = client.get_experiment_by_name("squares")
+    assert experiment
+    found = client.search_runs(
+        [experiment.experiment_id], filter_string, order_by=["metrics.`val/mean_iou` DESC"]
+    )
+
+    assert [run.data.tags["cgnet.trial"] for run in found] == ["0"]
+
+
+@pytest.mark.parametrize("forgotten", [False, True], ids=["", "its outbox was lost"])
+def test_a_second_driver_adds_no_run_and_no_metric(
+    client: MlflowClient,
+    study: Study,
+    track: Callable[[], StudyTracker],
+    tmp_path: Path,
+    forgotten: bool,
+) -> None:
+    track().close(finished=False)
     before = runs(client)
-    again = StudyTracker(study, INFO, study.settings, weights_uri)
+    if forgotten:
+        shutil.rmtree(tmp_path / "study")
+    again = track()
     again.reached(study.trial(2))
     assert again.close(finished=True) == 0
     parent, children = runs(client)
@@ -103,19 +143,41 @@ def test_a_second_driver_adds_no_run_and_no_metric(client: MlflowClient, study: 
         assert len({point.step for point in history}) == len(history)
 
 
-def test_files_are_attached_to_the_study(client: MlflowClient, study: Study) -> None:
-    tracker = StudyTracker(study, INFO, study.settings, weights_uri)
-    tracker.log_files({"front.json": "{}", "front.png": b"\x89PNG"})
+def test_files_are_attached_to_the_study(
+    client: MlflowClient, track: Callable[[], StudyTracker], tmp_path: Path
+) -> None:
+    tracker = track()
+    (tmp_path / "study" / "figures").mkdir()
+    for name in ("front.json", "figures/front.png"):
+        (tmp_path / "study" / name).write_text("{}")
+    tracker.log_files(["front.json", "figures/front.png"])
     tracker.close(finished=True)
+    run_id = runs(client)[0].info.run_id
 
-    found = client.list_artifacts(runs(client)[0].info.run_id)
-    assert {file.path for file in found} == {"front.json", "front.png"}
+    assert {file.path for file in client.list_artifacts(run_id)} == {"figures", "front.json"}
+    assert [file.path for file in client.list_artifacts(run_id, "figures")] == ["figures/front.png"]
 
 
-def test_messages_that_mlflow_refuses_are_counted(client: MlflowClient, study: Study) -> None:
-    tracker = StudyTracker(study, INFO, study.settings, weights_uri)
+def test_a_table_is_replaced_by_the_next_runs_and_not_added_to(
+    client: MlflowClient, track: Callable[[], StudyTracker]
+) -> None:
+    for count in (1, 2):
+        tracker = track()
+        rows = [{"trial": n, "architecture": {"widths": [8, 16, 32]}} for n in range(count)]
+        tracker.log_table("front_table.json", rows)
+        assert tracker.close(finished=True) == 0
+    info = runs(client)[0].info
+    table = client.load_table(info.experiment_id, "front_table.json", [info.run_id])
+
+    assert table.to_dict("list") == {"trial": [0, 1], "widths": ["[8, 16, 32]"] * 2}
+
+
+def test_messages_that_mlflow_refuses_are_counted(
+    client: MlflowClient, track: Callable[[], StudyTracker]
+) -> None:
+    tracker = track()
     client.delete_run(runs(client)[0].info.run_id)
-    tracker.log_files({"front.json": "{}"})
+    tracker.tag({"a": "b"})
 
     assert tracker.close(finished=True) > 0
 

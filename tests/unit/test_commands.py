@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
-COMMANDS = ("compact", "evaluate", "export", "predict", "preprocess", "search", "services", "train")
+COMMANDS = (
+    *("compact", "evaluate", "export", "predict", "preprocess"),
+    *("report", "search", "services", "train"),
+)
 HEAVY = ("torch", "ray", "mlflow", "optuna", "pyarrow", "boto3", "onnx", "onnxruntime")
 
 

@@ -1,14 +1,11 @@
 """What a person reads of a search, and the picture of its front."""
 
-import re
-
 import pytest
 
 from pipeline.core.architecture import Architecture
 from pipeline.core.config import EpochResult
 from pipeline.core.stopping import Verdict
 from pipeline.runtime.console import Progress, SearchConsole, front_table
-from pipeline.runtime.figures import front_html, front_png
 from pipeline.runtime.study import State, TrialRecord
 
 
@@ -67,19 +64,13 @@ def test_a_stopped_trial_is_said_to_be_so_and_why(capsys: pytest.CaptureFixture[
     )
 
 
-def test_the_browsers_figure_names_every_complete_network() -> None:
-    page = front_html(TRIALS, 500_000, "a study")
+def test_a_long_front_is_a_table_of_its_ends_and_a_spread_between() -> None:
+    many = [trial(n, 100_000 + n, 0.3 + n / 1000, State.COMPLETE) for n in range(40)]
+    table = front_table(many).splitlines()
 
-    for number in (0, 1, 2):
-        assert f"{TRIALS[number].architecture.label} (trial {number})" in page
-    assert TRIALS[3].architecture.label not in page
-    assert re.search(r"budget 500,000", page)
-    assert "<script src=" not in page, "it opens without a network"
-
-
-def test_the_picture_is_a_png_even_of_nothing() -> None:
-    for trials in (TRIALS, []):
-        assert front_png(trials, 500_000, "a study").startswith(b"\x89PNG\r\n")
+    assert len(table) == 14
+    assert [line.split()[0] for line in (table[1], table[-2])] == ["100,000", "100,039"]
+    assert table[-1] == "(28 more between these: see the picture)"
 
 
 def test_progress_in_a_log_is_a_line_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
