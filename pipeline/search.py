@@ -88,7 +88,7 @@ def search(options: SearchOptions) -> int:
     environment.configure(options.state_dir)
     from pipeline.runtime import console, datasets
     from pipeline.runtime.confirmations import Confirmations
-    from pipeline.runtime.preview import Images, preview
+    from pipeline.runtime.preview import Images, preview, preview_confirmation
     from pipeline.runtime.search_plan import SearchPlan
     from pipeline.runtime.session import run_search
     from pipeline.runtime.study import Strategy, Study, study_storage
@@ -98,6 +98,7 @@ def search(options: SearchOptions) -> int:
     data, info = datasets.open_or_make(options.dataset, options.store, options.state_dir)
     datasets.check_batches(info, training)
     data = replace(data, cache=options.cache, on_corrupt=options.on_corrupt)
+    num_seeds = options.after.num_seeds(generated=info.kind == datasets.DEFAULT_DATASET)
     everything = space.pool(info.classes.num_classes)
     name = options.name or f"{info.name}-{space.name}-{format_count(budget)}"
     settings = {
@@ -115,6 +116,7 @@ def search(options: SearchOptions) -> int:
         if options.dry_run:
             images = Images(info.num_samples["train"], *info.image_size)
             sys.stdout.write(preview(study, everything, images, training, effort) + "\n")
+            sys.stdout.write(preview_confirmation(num_seeds, len(peers), options.epochs) + "\n")
             return 0
         if earlier:
             study.warm_start(earlier, told)
@@ -131,7 +133,7 @@ def search(options: SearchOptions) -> int:
             effort=effort,
             studies_uri=f"{options.store.rstrip('/')}/studies",
             state_dir=options.state_dir,
-            num_seeds=options.after.num_seeds(generated=info.kind == datasets.DEFAULT_DATASET),
+            num_seeds=num_seeds,
             peers=peers,
         )
         outcome = run_search(plan, study, Confirmations(storage, name))

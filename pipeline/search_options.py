@@ -87,21 +87,17 @@ class ConfirmOptions:
         """Return the peers.
 
         Raises:
-            UsageError: there is no such peer, or no seed to train it with.
+            UsageError: there is no such peer, or no seed to train it with; less than no seed.
         """
+        if self.confirm is not None and self.confirm < 0:
+            raise UsageError(f"--confirm must be at least 0, got {self.confirm}")
         peers = tuple(Peer(name.strip()) for name in self.peers.split(",") if name.strip())
         if peers and self.confirm == 0:
             raise UsageError("--peers are trained with the seeds of --confirm: give it 1 or more")
         return peers
 
     def num_seeds(self, *, generated: bool) -> int:
-        """Return how many seeds, on generated pictures or real ones.
-
-        Raises:
-            UsageError: less than none was asked for.
-        """
+        """Return how many seeds, on generated pictures or real ones."""
         if self.confirm is None:
             return 0 if generated and not self.peers else DEFAULT_SEEDS
-        if self.confirm < 0:
-            raise UsageError(f"--confirm must be at least 0, got {self.confirm}")
         return self.confirm
