@@ -32,27 +32,16 @@ def export(options: ExportOptions) -> int:
 
     environment.configure(options.state_dir)
     from pipeline.learning.folder import write_bytes
-    from pipeline.learning.latency import footprint
-    from pipeline.learning.onnx_export import ONNX_FILE, export_onnx, onnx_timing
-    from pipeline.learning.weights import WEIGHTS_FILE
     from pipeline.runtime import console
-    from pipeline.runtime.model_card import CARD_FILE, Export, card_size, model_card
     from pipeline.runtime.networks import open_network
+    from pipeline.runtime.packaging import package
     from pipeline.runtime.storage import open_folder
 
     console.log_to_file(options.state_dir / "logs" / "export.log")
     network = open_network(
         options.network, options.state_dir, official_preprocessing=options.official_preprocessing
     )
-    onnx = export_onnx(network.segmenter)
-    size = card_size(network.provenance)
-    speed = footprint(network.weights, *size)
-    exported = Export(network, onnx, speed, onnx_timing(onnx, *size, speed.threads))
-    files = {
-        ONNX_FILE: onnx.content,
-        WEIGHTS_FILE: network.weights,
-        CARD_FILE: model_card(exported).encode(),
-    }
+    files = package(network)
     folder = open_folder(str(options.output))
     for name, content in files.items():
         write_bytes(folder, name, content)

@@ -12,7 +12,7 @@ from pipeline.cli import run_command
 from pipeline.core.config import CachePolicy, CorruptPolicy, TrainConfig
 from pipeline.core.errors import UsageError
 from pipeline.core.units import format_count, format_duration, parse_count
-from pipeline.search_options import EffortOptions, StrategyOptions
+from pipeline.search_options import ConfirmOptions, EffortOptions, StrategyOptions
 
 if TYPE_CHECKING:
     from pipeline.core.space import SearchSpace
@@ -36,6 +36,9 @@ class SearchOptions:
     )
     strategy: Annotated[StrategyOptions, tyro.conf.OmitArgPrefixes] = field(
         default_factory=StrategyOptions
+    )
+    after: Annotated[ConfirmOptions, tyro.conf.OmitArgPrefixes] = field(
+        default_factory=ConfirmOptions
     )
     epochs: int = 2
     """Passes over the train split in each training."""
@@ -69,6 +72,7 @@ def search(options: SearchOptions) -> int:
 
     budget = parse_count(options.budget)
     effort, floor = options.effort.effort(), options.strategy.checked_floor()
+    peers = options.after.checked_peers()
     if options.simulate is not None:
         return _simulate(options, options.simulate, budget)
     space = load_space(options.space)
@@ -84,8 +88,10 @@ def search(options: SearchOptions) -> int:
 
     environment.configure(options.state_dir)
     from pipeline.runtime import console, datasets
-    from pipeline.runtime.preview import Images, preview
-    from pipeline.runtime.session import SearchPlan, run_search
+    from pipeline.runtime.confirmations import Confirmations
+    from pipeline.runtime.preview import Images, preview, preview_confirmation
+    from pipeline.runtime.search_plan import SearchPlan
+    from pipeline.runtime.session import run_search
     from pipeline.runtime.study import Strategy, Study, study_storage
     from pipeline.runtime.warm_start import read_earlier
 
@@ -93,6 +99,7 @@ def search(options: SearchOptions) -> int:
     data, info = datasets.open_or_make(options.dataset, options.store, options.state_dir)
     datasets.check_batches(info, training)
     data = replace(data, cache=options.cache, on_corrupt=options.on_corrupt)
+    num_seeds = options.after.num_seeds(generated=info.kind == datasets.DEFAULT_DATASET)
     everything = space.pool(info.classes.num_classes)
     name = options.name or f"{info.name}-{space.name}-{format_count(budget)}"
     settings = {
@@ -110,6 +117,7 @@ def search(options: SearchOptions) -> int:
         if options.dry_run:
             images = Images(info.num_samples["train"], *info.image_size)
             sys.stdout.write(preview(study, everything, images, training, effort) + "\n")
+            sys.stdout.write(preview_confirmation(num_seeds, len(peers), options.epochs) + "\n")
             return 0
         if earlier:
             study.warm_start(earlier, told)
@@ -127,8 +135,10 @@ def search(options: SearchOptions) -> int:
             store=options.store,
             state_dir=options.state_dir,
             num_networks=len(everything),
+            num_seeds=num_seeds,
+            peers=peers,
         )
-        outcome = run_search(plan, study)
+        outcome = run_search(plan, study, Confirmations(storage, name))
         return _report(outcome, study, options.state_dir)
 
 
@@ -152,15 +162,19 @@ def _simulate(options: SearchOptions, path: Path, budget: int) -> int:
     """Search a table; print the front and what the search took on the clock of its trainings."""
     if options.workers < 1:
         raise UsageError(f"--workers must be at least 1, got {options.workers}")
+    if options.after.peers:
+        raise UsageError("--peers are trained, and --simulate trains nothing: leave one out")
     from optuna.storages import InMemoryStorage
 
-    from pipeline.runtime.simulation import simulate
+    from pipeline.runtime.confirmation_table import confirmation_lines
+    from pipeline.runtime.confirmations import Confirmations
+    from pipeline.runtime.simulation import confirm_from_table, simulate
     from pipeline.runtime.study import Strategy, Study
     from pipeline.runtime.table import read_table
 
-    table = read_table(path)
+    table, storage = read_table(path), InMemoryStorage()
     study = Study(
-        InMemoryStorage(),
+        storage,
         path.stem,
         table.pool.within(budget),
         {"budget": budget, "floor": options.strategy.checked_floor()},
@@ -169,7 +183,7 @@ def _simulate(options: SearchOptions, path: Path, budget: int) -> int:
     )
     clock_ms = simulate(
         study,
-        lambda trial: table.training_of(trial, options.seed),
+        lambda trial: table.training_of(trial.architecture, options.seed),
         workers=options.workers,
         effort=options.effort.effort(),
     )
@@ -177,7 +191,12 @@ def _simulate(options: SearchOptions, path: Path, budget: int) -> int:
     lines = [
         f"simulated {path.name}: {_counts(study.trials())}; {took} of {options.workers} workers"
     ]
-    sys.stdout.write("\n".join([*lines, *_front_lines(study)]) + "\n")
+    lines += _front_lines(study)
+    if options.after.confirm:
+        known = Confirmations(storage, study.name)
+        confirmation = confirm_from_table(study, known, table, options.after.confirm, options.seed)
+        lines += confirmation_lines(confirmation, budget)
+    sys.stdout.write("\n".join(lines) + "\n")
     return 0
 
 
@@ -207,13 +226,17 @@ def _front_lines(study: "Study") -> list[str]:
 
 
 def _report(outcome: "Outcome", study: "Study", state_dir: Path) -> int:
+    from pipeline.runtime.confirmation_table import confirmation_lines
     from pipeline.runtime.console import left_out, say
 
     lines = [f"study {study.name}: {_counts(outcome.trials)}"]
     lines += [f"  failed {t.number}: {t.failure}" for t in outcome.trials if t.failure][:3]
     if found := _front_lines(study):
         lines += [*found, f"picture:  {outcome.picture}"]
-    lines += [f"champion: {outcome.champion}"] if outcome.champion else []
+    if outcome.confirmation:
+        lines += confirmation_lines(outcome.confirmation, study.budget)
+    if outcome.champion:
+        lines.append(f"champion: {outcome.champion}")
     lines.append(f"MLflow:   {outcome.mlflow}")
     if found:
         words = ["python", "-m", "pipeline.report", study.name]

@@ -5,9 +5,11 @@ from typing import Literal
 
 from pipeline.core.effort import Effort
 from pipeline.core.errors import UsageError
+from pipeline.core.peer import Peer
 from pipeline.core.units import parse_duration
 
 DEFAULT_TRIALS = 10
+DEFAULT_SEEDS = 3
 
 
 @dataclass(frozen=True)
@@ -68,3 +70,34 @@ class StrategyOptions:
         if not 0 <= self.floor < 100:
             raise UsageError(f"--floor must be 0 to below 100 (% mean IoU), got {self.floor}")
         return self.floor / 100
+
+
+@dataclass(frozen=True)
+class ConfirmOptions:
+    """What is trained again when the search has ended, to see what its claims are worth."""
+
+    confirm: int | None = None
+    """Seeds with which the front, and CGNet as published, are trained again from scratch; 3 when
+    not said, but for generated streets 0."""
+    peers: str = ""
+    """Networks trained beside them with the same seeds, with commas between them: deeplabv3, enet,
+    espnet, fcn_dilation8 or icnet. They are on no front."""
+
+    def checked_peers(self) -> tuple[Peer, ...]:
+        """Return the peers.
+
+        Raises:
+            UsageError: there is no such peer, or no seed to train it with; less than no seed.
+        """
+        if self.confirm is not None and self.confirm < 0:
+            raise UsageError(f"--confirm must be at least 0, got {self.confirm}")
+        peers = tuple(Peer(name.strip()) for name in self.peers.split(",") if name.strip())
+        if peers and self.confirm == 0:
+            raise UsageError("--peers are trained with the seeds of --confirm: give it 1 or more")
+        return peers
+
+    def num_seeds(self, *, generated: bool) -> int:
+        """Return how many seeds, on generated pictures or real ones."""
+        if self.confirm is None:
+            return 0 if generated and not self.peers else DEFAULT_SEEDS
+        return self.confirm

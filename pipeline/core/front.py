@@ -42,5 +42,23 @@ def hypervolume(points: ArrayLike, reference: Sequence[float]) -> float:
     return float(np.sum((reference[0] - front[:, 0]) * (ceilings - front[:, 1])))
 
 
+def thinned_front(points: ArrayLike, reference: Sequence[float], most: int) -> list[int]:
+    """Return the indices of at most ``most`` points of the front, first objective rising.
+
+    While there are more, the one whose loss costs the least area is taken off. The last, best in
+    the second objective, stays whatever it adds.
+
+    Args:
+        points: (n, 2) values, both minimised.
+        reference: the worst value of interest of each objective.
+        most: points to return, at least 1.
+    """
+    values, kept = _as_points(points), pareto_front(points)
+    while len(kept) > most:
+        left = [hypervolume(values[kept[:i] + kept[i + 1 :]], reference) for i in range(len(kept))]
+        del kept[int(np.argmax(left[:-1]))]
+    return kept
+
+
 def _as_points(points: ArrayLike) -> NDArray[np.float64]:
     return np.asarray(points, dtype=float).reshape(-1, 2)

@@ -94,6 +94,11 @@ class DatasetInfo:
     image_encoding: str = "png"
     schema_version: int = SCHEMA_VERSION
 
+    @property
+    def kind(self) -> str:
+        """Return the part of the name before a picture size."""
+        return dataset_kind(self.name)
+
     def to_json(self) -> str:
         """Return the text of ``dataset.json``."""
         return json.dumps(asdict(self), indent=2) + "\n"
@@ -125,6 +130,11 @@ class DatasetInfo:
             raise DataError(
                 f"{DATASET_FILE} cannot be read ({cause}): run preprocess again"
             ) from cause
+
+
+def dataset_kind(name: str) -> str:
+    """Return the part of a data set's name before a picture size: ``camvid-120x160`` is camvid."""
+    return name.partition("-")[0]
 
 
 def class_weights(class_pixels: Sequence[int]) -> tuple[float, ...]:

@@ -1,5 +1,6 @@
 """The weights file: a network with all that is needed to use it, as one safetensors file."""
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -18,6 +19,7 @@ from pipeline.learning.network import build
 from pipeline.learning.provenance import Provenance
 
 WEIGHTS_FILE = "weights.safetensors"
+DIGEST = "weights_sha256"  # what registries call the digest of a weights file
 
 # What a file that we did not write can make the reader raise.
 _NOT_OURS = (
@@ -68,6 +70,29 @@ def pack_weights(
     metadata = {"deployment": json.dumps(description)}
     tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
     return bytes(safetensors.torch.save(tensors, metadata=metadata))
+
+
+def digest_of(content: bytes) -> str:
+    """Return the SHA-256 of a weights file."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def check_digest(content: bytes, noted: str | None, place: str) -> None:
+    """Make sure that a weights file is the one that was registered.
+
+    Args:
+        content: of the file.
+        noted: its SHA-256 then; None where none was noted.
+        place: that the content is from.
+
+    Raises:
+        DataError: it is another.
+    """
+    if noted is not None and (found := digest_of(content)) != noted:
+        raise DataError(
+            f"the weights at {place} have SHA-256 {found}, registered was {noted}: they were "
+            "changed since; run the search again, or take another version"
+        )
 
 
 def load_provenance(content: bytes) -> Provenance | None:

@@ -8,6 +8,7 @@ the death.
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -168,6 +169,20 @@ class Broker:
         self.events[group.job.id].put_nowait(event)
         group.job = None
         group.judged.set()
+
+
+def follow(broker: Any, jobs: Iterable[Job]) -> Iterator[tuple[str, Event]]:
+    """Have jobs done; yield what becomes of each, under its id, as it comes."""
+    awaited = {}
+    for job in jobs:
+        ray.get(broker.submit.remote(job))
+        awaited[broker.next_event.remote(job.id)] = job.id
+    while awaited:
+        (ready,), _ = ray.wait(list(awaited), num_returns=1)
+        job_id, event = awaited.pop(ready), ray.get(ready)
+        yield job_id, event
+        if not event.ends:
+            awaited[broker.next_event.remote(job_id)] = job_id
 
 
 def start_broker() -> Any:

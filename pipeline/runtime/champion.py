@@ -1,98 +1,120 @@
-"""The best network within budget, as a registered MLflow model with the alias ``champion``."""
+"""The best network within a study's budget: what is known of it, and when it replaces another."""
 
-import hashlib
-import importlib.metadata
-import tempfile
-import warnings
-from pathlib import Path
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-import mlflow
-import numpy as np
-from mlflow import MlflowClient
-from mlflow.models import ModelSignature
-from mlflow.types import Schema, TensorSpec
-
-import pipeline
 from pipeline.core.manifest import DatasetInfo
-from pipeline.learning.folder import read_bytes
-from pipeline.learning.weights import WEIGHTS_FILE
-from pipeline.runtime.storage import open_folder
-from pipeline.runtime.study import TrialRecord
-from pipeline.runtime.tracking import WEIGHTS_TAG
+from pipeline.learning.weights import DIGEST
+from pipeline.runtime.confirmations import HeldOutScore
+from pipeline.runtime.model_card import (
+    SEEDS_TAG,
+    SPREAD_TAG,
+    TEST_CLASSES_TAG,
+    TEST_TAG,
+    limits,
+    training_licence,
+)
+from pipeline.runtime.networks import Network
 
-ALIAS = "champion"
-_SERVING_PACKAGES = ("mlflow", "numpy", "pillow", "pyarrow", "safetensors", "torch")
 
+@dataclass(frozen=True)
+class Champion:
+    """A network chosen by its mean IoU on val.
 
-def register_champion(
-    trial: TrialRecord, info: DatasetInfo, *, run_id: str, checkpoints: str
-) -> str:
-    """Log a complete trial's network as a model of the study's run and make it the champion.
-
-    The alias goes to the study that ran last: whoever searches again means to replace what is
-    there. A network that is a version already becomes the champion as that version.
-
-    Args:
-        trial: the champion.
-        info: of the data set it was trained on.
-        run_id: MLflow run of the study.
-        checkpoints: URI of the trial's folder.
-
-    Returns:
-        The model's URI, ``models:/cgnet-<dataset>@champion``.
+    Attributes:
+        study: it was found by.
+        budget: of the study.
+        network: with its weights; of several trainings the one that scored highest on val.
+        weights_uri: folder of the weights.
+        mean_iou: it was chosen by: the mean over the seeds, or the search's own score.
+        seeds: of the trainings that confirmed it; none if it is as the search found it.
+        spread: standard deviation over the seeds; None of fewer than two.
+        held_out: what the weights score on test, if there is one.
     """
-    name = f"cgnet-{info.name}"
-    weights = read_bytes(open_folder(checkpoints), WEIGHTS_FILE)
-    digest = hashlib.sha256(weights).hexdigest()
-    client = MlflowClient()
-    version = _version_of(client, name, digest)
-    if version is None:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, WEIGHTS_FILE)
-            path.write_bytes(weights)
-            version = _log(client, path, name, run_id)
-        for key, value in _facts(trial, info, digest).items():
-            client.set_model_version_tag(name, version, key, value)
-    client.set_registered_model_alias(name, ALIAS, version)
-    client.set_tag(run_id, WEIGHTS_TAG, checkpoints)
-    return f"models:/{name}@{ALIAS}"
 
+    study: str
+    budget: int
+    network: Network
+    weights_uri: str
+    mean_iou: float
+    seeds: tuple[int, ...] = ()
+    spread: float | None = None
+    held_out: HeldOutScore | None = None
 
-def _version_of(client: MlflowClient, name: str, digest: str) -> str | None:
-    """Return the version that has these very weights, if there is one."""
-    matching = f"name = '{name}' and tags.weights_sha256 = '{digest}'"
-    found = client.search_model_versions(matching, max_results=1)
-    return str(found[0].version) if found else None
+    def facts(self, info: DatasetInfo) -> dict[str, str]:
+        """Return what the registry says of it, by name."""
+        facts = {
+            DIGEST: self.network.digest,
+            "study": self.study,
+            "budget": str(self.budget),
+            "architecture": self.network.segmenter.deployment.architecture.label,
+            "num_params": str(self.network.num_params),
+            "data": info.name,
+            "data_fingerprint": info.fingerprint,
+            "val_mean_iou": f"{self.mean_iou:.4f}",
+            SEEDS_TAG: ", ".join(map(str, self.seeds)) or "none",
+        }
+        if self.network.provenance:
+            facts["recipe"] = json.dumps(self.network.provenance.recipe, sort_keys=True)
+        if self.spread is not None:
+            facts[SPREAD_TAG] = f"{self.spread:.4f}"
+        if self.held_out:
+            facts[TEST_TAG] = f"{self.held_out.mean_iou:.4f}"
+            rounded = [iou and round(iou, 4) for iou in self.held_out.class_iou]
+            facts[TEST_CLASSES_TAG] = json.dumps(rounded)
+        return facts
 
+    def description(self, info: DatasetInfo) -> str:
+        """Return what a person reads first, as Markdown."""
+        provenance = self.network.provenance
+        lines = [
+            f"CGNet {self.network.segmenter.deployment.architecture.label}, "
+            f"{self.network.num_params:,} parameters of a budget of {self.budget:,}, found by "
+            f"study {self.study} on {info.name} (fingerprint {info.fingerprint}).",
+            self._claim(),
+        ]
+        if self.held_out:
+            lines.append(
+                f"Mean IoU on test {self.held_out.mean_iou * 100:.2f} % "
+                f"({self.held_out.num_pictures} pictures, scored once)."
+            )
+        if provenance:
+            recipe = ", ".join(f"{name} {value}" for name, value in provenance.recipe.items())
+            lines.append(f"Recipe: {recipe}; these weights have seed {provenance.seed}.")
+        return "\n\n".join([*lines, *limits(info.name), training_licence(info.name)])
 
-def _log(client: MlflowClient, weights: Path, name: str, run_id: str) -> str:
-    signature = ModelSignature(
-        inputs=Schema([TensorSpec(np.dtype("uint8"), (-1, -1, -1, 3))]),
-        outputs=Schema([TensorSpec(np.dtype("uint8"), (-1, -1, -1))]),
-    )
-    with mlflow.start_run(run_id=run_id), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        logged = mlflow.pyfunc.log_model(
-            name="champion",
-            python_model=str(Path(__file__).with_name("served_model.py")),
-            artifacts={"weights": str(weights)},
-            code_paths=[str(Path(str(pipeline.__file__)).parent)],
-            signature=signature,
-            pip_requirements=[
-                f"{package}=={importlib.metadata.version(package)}" for package in _SERVING_PACKAGES
-            ],
+    def _claim(self) -> str:
+        score = f"{self.mean_iou * 100:.2f}"
+        if not self.seeds:
+            return (
+                f"Mean IoU on val {score} %, one training, the best of the search: it flatters, "
+                "and was not confirmed with other seeds."
+            )
+        spread = "" if self.spread is None else f" ± {self.spread * 100:.2f}"
+        return (
+            f"Mean IoU on val {score}{spread} % over {len(self.seeds)} trainings from scratch "
+            "after the search; the weights are those of the best of them on val."
         )
-    if not client.search_registered_models(f"name = '{name}'"):
-        client.create_registered_model(name)
-    version = client.create_model_version(name, logged.model_uri, run_id, model_id=logged.model_id)
-    return str(version.version)
 
 
-def _facts(trial: TrialRecord, info: DatasetInfo, digest: str) -> dict[str, str]:
-    return {
-        "weights_sha256": digest,
-        "architecture": trial.architecture.label,
-        "num_params": str(trial.num_params),
-        "val_mean_iou": f"{trial.mean_iou:.4f}",
-        "data_fingerprint": info.fingerprint,
-    }
+def takes_over(new: Mapping[str, str], old: Mapping[str, str]) -> bool:
+    """Return whether a version with these facts may have the alias that another has.
+
+    An alias stays with its budget. What a study said later replaces what it said before. Between
+    studies on the same data the higher mean IoU on val decides, but nothing unconfirmed replaces
+    what was confirmed.
+    """
+    if "study" not in old:  # of an earlier version of this program
+        return True
+    if old["budget"] != new["budget"]:
+        return False
+    if old["study"] == new["study"]:
+        return True
+    if old["data_fingerprint"] != new["data_fingerprint"]:
+        return True
+    return _standing(new) >= _standing(old)
+
+
+def _standing(facts: Mapping[str, str]) -> tuple[bool, float]:
+    return facts[SEEDS_TAG] != "none", float(facts["val_mean_iou"])

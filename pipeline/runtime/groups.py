@@ -25,7 +25,7 @@ from pipeline.core.errors import PipelineError, TrialFailed
 from pipeline.learning.dataset import Dataset, Split, open_dataset
 from pipeline.learning.folder import Folder
 from pipeline.learning.loop import train
-from pipeline.runtime.broker import Assignment, Job, start_broker
+from pipeline.runtime.broker import Assignment, Job, follow, start_broker
 from pipeline.runtime.cluster import has_gpus, num_slots
 from pipeline.runtime.s3_shards import open_shards
 from pipeline.runtime.storage import open_folder
@@ -97,14 +97,10 @@ def train_one(spec: TrialSpec, uri: str) -> Iterator[EpochResult]:
     num_slots(spec.training.num_workers)  # raises when the cluster is too small
     job = Job(spec.id, spec.to_json(), uri)
     with training_groups(1, spec.training.num_workers, uri) as broker:
-        ray.get(broker.submit.remote(job))
-        ends = False
-        while not ends:
-            event = ray.get(broker.next_event.remote(job.id))
+        for _, event in follow(broker, [job]):
             if event.result is None:
                 raise TrialFailed(event.failure)
             yield event.result
-            ends = event.ends
 
 
 def _run_group(group_id: int, broker: Any, num_workers: int, store: str) -> None:

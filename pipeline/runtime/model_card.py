@@ -1,8 +1,10 @@
 """What a person should know of an exported network before using it."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pipeline.core.manifest import dataset_kind
 from pipeline.learning.latency import Footprint, Timing
 from pipeline.learning.network import count_built_macs
 from pipeline.learning.onnx_export import ONNX_FILE, OnnxNetwork
@@ -11,6 +13,10 @@ from pipeline.learning.weights import WEIGHTS_FILE
 from pipeline.runtime.networks import Network
 
 CARD_FILE = "MODEL_CARD.md"
+
+# What the registry notes of a champion that was confirmed.
+SEEDS_TAG, SPREAD_TAG = "confirming_seeds", "val_mean_iou_sd"
+TEST_TAG, TEST_CLASSES_TAG = "test_mean_iou", "test_class_iou"
 _SIZE_IF_UNKNOWN = (360, 480)
 
 # By the kind of data set, the part of its name before a picture size.
@@ -56,7 +62,7 @@ def card_size(provenance: Provenance | None) -> tuple[int, int]:
 def model_card(export: Export) -> str:
     """Return the card as Markdown."""
     network = export.network
-    kind = network.provenance.dataset.partition("-")[0] if network.provenance else ""
+    dataset = network.provenance.dataset if network.provenance else ""
     sections = [
         ("", _head(network)),
         ("Use", _use(network)),
@@ -64,8 +70,8 @@ def model_card(export: Export) -> str:
         ("Training", _training(network.provenance)),
         ("Figures", _figures(network)),
         ("Speed", _speed(export)),
-        ("Limits", _limits(kind)),
-        ("Licence", [_LICENCES.get(kind, _LICENCE_IF_UNKNOWN)]),
+        ("Limits", limits(dataset)),
+        ("Licence", [training_licence(dataset)]),
     ]
     parts = ["\n".join([f"## {title}\n", *lines] if title else lines) for title, lines in sections]
     return "\n\n".join(parts) + "\n"
@@ -134,25 +140,52 @@ def _training(provenance: Provenance | None) -> list[str]:
 
 
 def _figures(network: Network) -> list[str]:
-    provenance, names = network.provenance, network.segmenter.deployment.class_names
     lines = []
-    if provenance:
-        lines += [
-            f"Mean IoU {provenance.mean_iou * 100:.2f} % on the val split after the last epoch, "
-            f"one training of seed {provenance.seed}: no spread over seeds is known. A search "
-            "chooses by val, so the champion's val figure flatters it.\n",
-            "| class | IoU % on val |",
-            "|---|---|",
-            *(
-                f"| {name} | {'-' if iou is None else f'{iou * 100:.1f}'} |"
-                for name, iou in zip(names, provenance.class_iou, strict=True)
-            ),
-        ]
+    if network.provenance:
+        lines += [f"{_claim(network.provenance, network.notes)}\n", *_class_table(network)]
     else:
         lines.append("None recorded: `python -m pipeline.evaluate` measures them.")
-    if network.notes:
-        lines += ["", "The registry says of this version:\n", *_table(network.notes)]
+    if notes := {k: v for k, v in network.notes.items() if k != TEST_CLASSES_TAG}:
+        lines += ["", "The registry says of this version:\n", *_table(notes)]
     return lines
+
+
+def _claim(provenance: Provenance, notes: Mapping[str, str]) -> str:
+    """Return what the mean IoU of these weights is worth."""
+    score = (
+        f"Mean IoU {provenance.mean_iou * 100:.2f} % on the val split after the last epoch, "
+        f"one training of seed {provenance.seed}"
+    )
+    if notes.get(SEEDS_TAG, "none") == "none":
+        return (
+            f"{score}: no spread over seeds is known. A search chooses by val, so the champion's "
+            "val figure flatters it."
+        )
+    mean, sd = float(notes["val_mean_iou"]) * 100, notes.get(SPREAD_TAG)
+    spread = "" if sd is None else f", standard deviation {float(sd) * 100:.2f}"
+    claim = (
+        f"{score}: the best on val of the trainings from scratch with seeds {notes[SEEDS_TAG]}, "
+        f"none of them the search's. Their mean is {mean:.2f} %{spread}: quote that."
+    )
+    if TEST_TAG in notes:
+        claim += f" On the test split, scored once: {float(notes[TEST_TAG]) * 100:.2f} %."
+    return claim
+
+
+def _class_table(network: Network) -> list[str]:
+    assert network.provenance
+    columns = {"val": network.provenance.class_iou}
+    if TEST_CLASSES_TAG in network.notes:
+        columns["test"] = json.loads(network.notes[TEST_CLASSES_TAG])
+    names = network.segmenter.deployment.class_names
+    return [
+        f"| class | {' | '.join(f'IoU % on {split}' for split in columns)} |",
+        f"|---|{'---|' * len(columns)}",
+        *(
+            f"| {name} | {' | '.join('-' if v is None else f'{v * 100:.1f}' for v in row)} |"
+            for name, *row in zip(names, *columns.values(), strict=True)
+        ),
+    ]
 
 
 def _speed(export: Export) -> list[str]:
@@ -172,8 +205,14 @@ def _speed(export: Export) -> list[str]:
     ]
 
 
-def _limits(kind: str) -> list[str]:
-    known = _LIMITS.get(kind)
+def training_licence(dataset: str) -> str:
+    """Return what the licence of a data set means for a network trained on it."""
+    return _LICENCES.get(dataset_kind(dataset), _LICENCE_IF_UNKNOWN)
+
+
+def limits(dataset: str) -> list[str]:
+    """Return what a network trained on a data set is not good for, as a Markdown list."""
+    known = _LIMITS.get(dataset_kind(dataset))
     return [
         *([f"- {known}"] if known else []),
         "- Pictures of other sizes are labelled, but the figures are of the size above.",

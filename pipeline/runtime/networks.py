@@ -3,10 +3,9 @@
 Every name ends at the bytes of a weights file, so that all commands treat all networks alike.
 """
 
-import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pipeline.core.errors import DataError, ServiceUnavailable, UsageError
@@ -15,7 +14,7 @@ from pipeline.learning.network import count_weights
 from pipeline.learning.official import official_weights
 from pipeline.learning.provenance import Provenance
 from pipeline.learning.segmenter import Segmenter
-from pipeline.learning.weights import WEIGHTS_FILE, load_provenance
+from pipeline.learning.weights import WEIGHTS_FILE, check_digest, digest_of, load_provenance
 from pipeline.runtime import services
 from pipeline.runtime.storage import open_folder
 
@@ -53,7 +52,7 @@ class Network:
     @property
     def digest(self) -> str:
         """Return the SHA-256 of the weights file."""
-        return hashlib.sha256(self.weights).hexdigest()
+        return digest_of(self.weights)
 
 
 def open_network(reference: str, state_dir: Path, *, official_preprocessing: bool) -> Network:
@@ -77,8 +76,16 @@ def open_network(reference: str, state_dir: Path, *, official_preprocessing: boo
     weights, notes = _find(reference, state_dir)
     if is_official:
         weights = official_weights(weights, quirk=official_preprocessing)
-    segmenter = Segmenter.from_bytes(weights)
-    return Network(reference, weights, segmenter, load_provenance(weights), notes)
+    return replace(network_of(weights, reference), notes=notes)
+
+
+def network_of(weights: bytes, reference: str) -> Network:
+    """Return the network of a weights file that was read.
+
+    Raises:
+        DataError: it is none.
+    """
+    return Network(reference, weights, Segmenter.from_bytes(weights), load_provenance(weights))
 
 
 def _find(reference: str, state_dir: Path) -> tuple[bytes, Mapping[str, str]]:
@@ -91,7 +98,10 @@ def _find(reference: str, state_dir: Path) -> tuple[bytes, Mapping[str, str]]:
     services.ensure_environment(state_dir, needs_s3=False, needs_mlflow=True)
     if is_model:
         return registry.model_weights(reference)
-    return _read(registry.run_weights_uri(reference), state_dir), {}
+    uri, noted = registry.run_weights(reference)
+    weights = _read(uri, state_dir)
+    check_digest(weights, noted, uri)
+    return weights, {}
 
 
 def _read(uri: str, state_dir: Path) -> bytes:

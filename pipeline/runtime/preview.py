@@ -8,6 +8,7 @@ from pipeline.core.effort import Effort
 from pipeline.core.space import Pool
 from pipeline.core.stopping import rungs
 from pipeline.core.units import format_count, format_duration
+from pipeline.runtime.members import MAX_MEMBERS
 from pipeline.runtime.records import State
 from pipeline.runtime.study import Study
 
@@ -45,6 +46,18 @@ def preview(
         f"reference of the hypervolume: {study.budget:,} parameters, {study.floor * 100:g} % mIoU",
     ]
     return "\n".join([*lines, *_cost(study, images, training, effort)])
+
+
+def preview_confirmation(num_seeds: int, num_peers: int, epochs: int) -> str:
+    """Return what is trained after the search, and the most that it can cost, as a line."""
+    if not num_seeds:
+        return "then: nothing is trained again"
+    trainings = num_seeds * (MAX_MEMBERS + 1 + num_peers)
+    peers = f", {num_peers} peers" if num_peers else ""
+    return (
+        f"then: at most {MAX_MEMBERS} networks of the front, M3N21{peers} are trained again with "
+        f"{num_seeds} seeds: at most {trainings * epochs} epochs more"
+    )
 
 
 def _network(pool: Pool, row: int, images: Images) -> str:

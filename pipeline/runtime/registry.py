@@ -9,14 +9,17 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from pipeline.core.errors import DataError, ServiceUnavailable, UsageError
-from pipeline.learning.weights import WEIGHTS_FILE
+from pipeline.learning.weights import DIGEST, WEIGHTS_FILE, check_digest
 from pipeline.runtime.tracking import WEIGHTS_TAG, check_mlflow
 
+DIGEST_TAG = f"cgnet.{DIGEST}"  # on a run, beside the folder of the weights
 _MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND")
 
 
-def run_weights_uri(run_id: str) -> str:
-    """Return the URI of the folder with a run's weights: a trial's own, or a study's champion's.
+def run_weights(run_id: str) -> tuple[str, str | None]:
+    """Return the folder with a run's weights, and their SHA-256 where it was noted.
+
+    They are a trial's own, or on a study's run its champion's.
 
     Raises:
         UsageError: there is no such run, or it has no weights.
@@ -33,7 +36,7 @@ def run_weights_uri(run_id: str) -> str:
             f"run {run_id} ({state}) has no weights: give the run of a complete trial, or of a "
             "study that has one"
         )
-    return str(run.data.tags[WEIGHTS_TAG])
+    return str(run.data.tags[WEIGHTS_TAG]), run.data.tags.get(DIGEST_TAG)
 
 
 def model_weights(uri: str) -> tuple[bytes, Mapping[str, str]]:
@@ -44,7 +47,7 @@ def model_weights(uri: str) -> tuple[bytes, Mapping[str, str]]:
 
     Raises:
         UsageError: there is no such model.
-        DataError: it is none of ours.
+        DataError: it is none of ours, or was changed since it was registered.
         ServiceUnavailable: MLflow does not answer.
     """
     check_mlflow()
@@ -67,7 +70,9 @@ def model_weights(uri: str) -> tuple[bytes, Mapping[str, str]]:
         except (MlflowException, OSError) as cause:
             raise DataError(f"{uri} holds no {WEIGHTS_FILE}: it is not of this program") from cause
         notes = {"model": str(version.name), "version": str(version.version), **version.tags}
-        return Path(path).read_bytes(), notes
+        weights = Path(path).read_bytes()
+        check_digest(weights, version.tags.get(DIGEST), uri)
+        return weights, notes
 
 
 def _explained(cause: Exception, missing: str) -> UsageError | ServiceUnavailable:

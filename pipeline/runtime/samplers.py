@@ -16,7 +16,7 @@ from pipeline.core.space import Label, Pool, SearchSpace
 
 PREDICTION = "prediction"  # user attribute of a stopped trial: its mean and variance
 WARM_START = "warm_start"  # user attribute of a study: what other studies know
-_MIN_SEEN = 4  # trials ended before a model is worth asking
+MIN_SEEN = 4  # trials ended before a model is worth asking
 
 
 def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
@@ -112,7 +112,7 @@ class EHVISampler(RowSampler):
         ]
         draw = np.random.default_rng((self._seed, len(rows)))
         free = self._seen.free
-        if len(own) + len(self._elsewhere) < _MIN_SEEN:
+        if len(own) + len(self._elsewhere) < MIN_SEEN:
             return dict(self.pool.labels(_some_size(free, self.proposer.sizes, draw)))
         at = np.array(running, dtype=np.int64)
         return dict(self.pool.labels(self.proposer.propose(free, own, at, self._elsewhere, draw)))
@@ -137,10 +137,11 @@ def _observations(trials: Sequence[FrozenTrial], rows: dict[int, int | None]) ->
             seen.append((row, trial.values[0], 0.0))
         elif trial.state is TrialState.PRUNED and (told := trial.user_attrs.get(PREDICTION)):
             seen.append((row, told["mean"], told["variance"]))
-    return _as_observations(seen)
+    return as_observations(seen)
 
 
-def _as_observations(seen: Sequence[tuple[int, float, float]]) -> Observations:
+def as_observations(seen: Sequence[tuple[int, float, float]]) -> Observations:
+    """Return (row, accuracy, variance) of each as the model takes them."""
     if not seen:
         return Observations()
     rows, values, variances = zip(*seen, strict=True)
@@ -153,7 +154,7 @@ def warm_observations(study: optuna.Study, pool: Pool) -> Observations:
     """Return what other studies know of this pool's architectures, as kept in the study."""
     told = study.user_attrs.get(WARM_START, {}).get("trials", ())
     found = ((pool.row_of(Architecture.from_dict(a)), mean, var) for a, mean, var in told)
-    return _as_observations([(row, mean, var) for row, mean, var in found if row is not None])
+    return as_observations([(row, mean, var) for row, mean, var in found if row is not None])
 
 
 class GridSampler(RowSampler):

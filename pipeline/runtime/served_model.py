@@ -11,14 +11,21 @@ import numpy as np
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 from pipeline.learning.segmenter import Segmenter
+from pipeline.learning.weights import DIGEST, WEIGHTS_FILE, check_digest
 
 
 class ServedModel(PythonModel):
     """Labels RGB pictures (B, H, W, 3) uint8 with class ids (B, H, W) uint8."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Read the weights that were logged with the model."""
-        weights = Path(context.artifacts["weights"]).read_bytes()
+        """Read the weights that were logged with the model.
+
+        Raises:
+            DataError: they are not those, or no network of ours.
+        """
+        path = context.artifacts[WEIGHTS_FILE]
+        weights = Path(path).read_bytes()
+        check_digest(weights, context.model_config[DIGEST], path)
         self._segmenter = Segmenter.from_bytes(weights)
 
     def predict(

@@ -1,53 +1,39 @@
 """One run of a search: services up, trials through, the front and the champion into MLflow."""
 
+import json
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from mlflow.exceptions import MlflowException
 
-from pipeline.core.config import DataConfig, TrainConfig, TrialSpec
-from pipeline.core.effort import Effort
 from pipeline.core.errors import PipelineError
-from pipeline.core.manifest import DatasetInfo
 from pipeline.runtime import cluster, services
 from pipeline.runtime.about import StudyAbout, command_line, machine, versions
-from pipeline.runtime.champion import register_champion
+from pipeline.runtime.champion import Champion
+from pipeline.runtime.confirmation_table import confirmation_json
+from pipeline.runtime.confirmations import Confirmations, Retraining
+from pipeline.runtime.confirming import Confirmation, confirmation_of
 from pipeline.runtime.console import SearchConsole, say
 from pipeline.runtime.figures.files import PICTURE, front_rows, study_files
+from pipeline.runtime.figures.series import Rival
 from pipeline.runtime.groups import training_groups
 from pipeline.runtime.mlflow_runs import is_refusal
+from pipeline.runtime.registration import register_champion
+from pipeline.runtime.retraining import train_again
+from pipeline.runtime.search_plan import SearchPlan
 from pipeline.runtime.storage import absolute_uri
 from pipeline.runtime.study import Study, TrialRecord, front
 from pipeline.runtime.study_storage import study_folder
 from pipeline.runtime.tracking import StudyTracker, check_mlflow
 from pipeline.runtime.trainings import Training, comparable_trainings, rivals
 from pipeline.runtime.trials import run_trials
-
-
-@dataclass(frozen=True)
-class SearchPlan:
-    """What a search is to do, beside the study that it adds to."""
-
-    data: DataConfig
-    info: DatasetInfo
-    training: TrainConfig
-    seed: int
-    effort: Effort
-    store: str
-    state_dir: Path
-    num_networks: int  # of the space, with those over budget
-
-    @property
-    def studies_uri(self) -> str:
-        """Return where networks are kept: one folder a study, in it one a trial."""
-        return f"{self.store.rstrip('/')}/studies"
-
-    def spec(self, trial: TrialRecord) -> TrialSpec:
-        """Return the training that a trial is."""
-        return TrialSpec(trial.architecture, self.data, self.training, self.seed)
+from pipeline.runtime.winner import find_champion
 
 
 @dataclass(frozen=True)
@@ -58,21 +44,30 @@ class Outcome:
     ended_by: str | None  # None: it was interrupted
     picture: Path
     mlflow: str
-    champion: str | None
+    champion: str | None  # None: there is none, or none yet
+    confirmation: Confirmation | None
     messages_lost: int
 
 
-def run_search(plan: SearchPlan, study: Study) -> Outcome:
-    """Train until the effort is spent, or Ctrl-C; record and draw what there is.
+def run_search(plan: SearchPlan, study: Study, known: Confirmations) -> Outcome:
+    """Train until the effort is spent, then confirm; record and draw what there is.
+
+    Ctrl-C ends it early.
+
+    Args:
+        plan: what to do.
+        study: with its trials so far.
+        known: what has been trained again so far.
 
     Raises:
         ServiceUnavailable: MLflow or Ray cannot be used; nothing has been started then.
     """
     started = time.monotonic()
     more = _ended_by(plan, study, 0.0) is None
+    to_train = more or bool(_pending(plan, study, known))
     with ThreadPoolExecutor(1) as executor:
         mlflow_ready = executor.submit(_start_mlflow, plan.state_dir)
-        if more:
+        if to_train:
             cluster.connect()
         mlflow_ready.result()
     folder, about = study_folder(plan.state_dir, study.name), _about(plan, study)
@@ -81,27 +76,33 @@ def run_search(plan: SearchPlan, study: Study) -> Outcome:
         study,
         plan.info,
         study.settings | about.params(),
-        lambda trial: trial_uri(plan, study, trial),
+        lambda trial: plan.trial_uri(study, trial),
         folder,
     )
     tracker.tag({"cgnet.command": about.command})
-    if more:
-        _train(plan, study, tracker, started)
+    ended_by = None
+    with _groups(plan, study, to_train) as (slots, broker):
+        if more:
+            _train(plan, study, tracker, started, slots, broker)
+        ended_by = _ended_by(plan, study, time.monotonic() - started)
+        if plan.num_seeds and to_train and ended_by and not _confirm(plan, study, known, broker):
+            ended_by = None
     trials = study.trials()
-    ended_by = _ended_by(plan, study, time.monotonic() - started)
-    picture = _draw(plan, study, trials, tracker)
+    confirmation = None
+    if plan.num_seeds and ended_by:
+        confirmation = confirmation_of(plan.confirmation(study), study, known)
+    picture = _draw(plan, study, trials, tracker, confirmation)
     champion = None
-    if best := front(trials):
-        champion = _register(plan, study, best[-1], tracker.run_id)
+    if (best := find_champion(plan, study, known, confirmation)) is not None:
+        champion = _register(plan, best, tracker.run_id)
     lost = tracker.close(finished=ended_by is not None)
-    return Outcome(trials, ended_by, picture, tracker.address, champion, lost)
+    return Outcome(trials, ended_by, picture, tracker.address, champion, confirmation, lost)
 
 
-def _register(plan: SearchPlan, study: Study, best: TrialRecord, run_id: str) -> str | None:
+def _register(plan: SearchPlan, best: Champion, run_id: str) -> str | None:
     """Register the champion; a search whose MLflow went away ends without, and says so."""
     try:
-        checkpoints = trial_uri(plan, study, best)
-        return register_champion(best, plan.info, run_id=run_id, checkpoints=checkpoints)
+        return register_champion(best, plan.info, run_id=run_id)
     except (MlflowException, OSError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         if isinstance(error, MlflowException) and not is_refusal(error):
@@ -110,9 +111,9 @@ def _register(plan: SearchPlan, study: Study, best: TrialRecord, run_id: str) ->
         return None
 
 
-def trial_uri(plan: SearchPlan, study: Study, trial: TrialRecord) -> str:
-    """Return the URI of a trial's own folder."""
-    return absolute_uri(f"{plan.studies_uri}/{study.name}/{trial.number:05d}")
+def _pending(plan: SearchPlan, study: Study, known: Confirmations) -> list[Retraining]:
+    """Return what is left to train again of a search that has ended."""
+    return known.pending(plan.confirmation(study).retrainings) if plan.num_seeds else []
 
 
 def _start_mlflow(state_dir: Path) -> None:
@@ -127,19 +128,31 @@ def _ended_by(plan: SearchPlan, study: Study, seconds: float) -> str | None:
     return plan.effort.spent(study.progress, seconds)
 
 
-def _train(plan: SearchPlan, study: Study, tracker: StudyTracker, started: float) -> None:
-    slots = cluster.num_slots(plan.training.num_workers)
-    if plan.effort.trials is not None:
-        slots = min(slots, plan.effort.trials - study.progress.trials)
+@contextmanager
+def _groups(plan: SearchPlan, study: Study, to_train: bool) -> Iterator[tuple[int, Any]]:
+    """Run as many training groups as there is work for; yield their number and their broker."""
+    if not to_train:
+        yield 0, None
+        return
     workers = plan.training.num_workers
-    say(f"{slots} trials at once, {workers} workers each; watch at {tracker.address}")
+    slots = cluster.num_slots(workers)
+    if plan.effort.trials is not None and not plan.num_seeds:
+        slots = min(slots, plan.effort.trials - study.progress.trials)
+    with training_groups(slots, workers, plan.studies_uri) as broker:
+        yield slots, broker
+
+
+def _train(
+    plan: SearchPlan, study: Study, tracker: StudyTracker, started: float, slots: int, broker: Any
+) -> None:
+    say(
+        f"{slots} trials at once, {plan.training.num_workers} workers each; "
+        f"watch at {tracker.address}"
+    )
     console = SearchConsole(
         study.trials(), plan.effort.trials, study.budget, time.monotonic, study.floor
     )
-    with (
-        console,
-        training_groups(slots, plan.training.num_workers, plan.studies_uri) as broker,
-    ):
+    with console:
         run_trials(
             study,
             plan.spec,
@@ -149,7 +162,7 @@ def _train(plan: SearchPlan, study: Study, tracker: StudyTracker, started: float
                 plan.effort.spent(study.progress, time.monotonic() - started, running) is not None
             ),
             concurrency=slots,
-            checkpoints=lambda trial: trial_uri(plan, study, trial),
+            checkpoints=lambda trial: plan.trial_uri(study, trial),
             scratch=plan.state_dir / "tune",
         )
 
@@ -172,11 +185,40 @@ def _about(plan: SearchPlan, study: Study) -> StudyAbout:
     )
 
 
-def _draw(plan: SearchPlan, study: Study, trials: list[TrialRecord], tracker: StudyTracker) -> Path:
+def _confirm(plan: SearchPlan, study: Study, known: Confirmations, broker: Any) -> bool:
+    """Train again what is to be; return whether it came to its end, and not to Ctrl-C."""
+    wanted = plan.confirmation(study).retrainings
+    say(f"{len(wanted)} trainings, {plan.num_seeds} a network, to confirm the front")
+    try:
+        train_again(
+            wanted,
+            known,
+            broker,
+            spec_of=plan.spec_again,
+            checkpoints=lambda one: plan.again_uri(study, one),
+            say=say,
+        )
+    except KeyboardInterrupt:
+        return False
+    return True
+
+
+def _draw(
+    plan: SearchPlan,
+    study: Study,
+    trials: list[TrialRecord],
+    tracker: StudyTracker,
+    confirmation: Confirmation | None,
+) -> Path:
     """Draw the study, here and in MLflow; return where the picture of the front is."""
+    again = confirmation.networks if confirmation else ()
+    seeds = {one.network.id: tuple(run.mean_iou for run in one.runs) for one in again}
     title = f"{study.name}: CGNet variants on {plan.info.name}, {plan.training.epochs} epochs"
     beside = rivals(_trainings(plan), trials)
-    files = study_files(trials, study.budget, study.floor, title, rivals=beside)
+    beside += [Rival(o.network.label, o.num_params, o.mean_iou) for o in again if o.is_peer]
+    files = study_files(trials, study.budget, study.floor, title, seeds=seeds, rivals=beside)
+    if confirmation:
+        files["confirmation.json"] = json.dumps(confirmation_json(confirmation)).encode()
     folder = study_folder(plan.state_dir, study.name)
     for name, content in files.items():
         path = folder / name
@@ -185,7 +227,7 @@ def _draw(plan: SearchPlan, study: Study, trials: list[TrialRecord], tracker: St
         partial.write_bytes(content)
         partial.replace(path)
     tracker.log_files(list(files))
-    tracker.log_table("front_table.json", front_rows(trials))
+    tracker.log_table("front_table.json", front_rows(trials, seeds))
     if best := front(trials):
         tracker.tag({"mlflow.note.content": _note(best[-1], study)})
     return folder / PICTURE

@@ -6,7 +6,7 @@ trial ended. MLflow and the console are views of it.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import optuna
@@ -15,8 +15,7 @@ from optuna.trial import TrialState
 
 from pipeline.core.config import EpochResult
 from pipeline.core.effort import Progress
-from pipeline.core.errors import UsageError
-from pipeline.core.proposer import MAX_CANDIDATES
+from pipeline.core.proposer import Observations
 from pipeline.core.space import Pool
 from pipeline.core.stopping import RULES, Curve, Verdict, rungs
 from pipeline.runtime.proposals import make_sampler
@@ -33,7 +32,8 @@ from pipeline.runtime.records import (
     front_hypervolume,
     record_of,
 )
-from pipeline.runtime.samplers import PREDICTION, WARM_START, distributions
+from pipeline.runtime.samplers import PREDICTION, WARM_START, distributions, warm_observations
+from pipeline.runtime.study_settings import DEFAULT_STRATEGY, Strategy, check_same
 from pipeline.runtime.study_storage import study_storage
 
 __all__ = [
@@ -49,26 +49,6 @@ __all__ = [
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
-@dataclass(frozen=True)
-class Strategy:
-    """How a study chooses its trials and ends them early; may change from run to run.
-
-    Attributes:
-        sampler: ehvi, or one of Optuna's: tpe, nsga2, gp, random, grid.
-        stopping: front, asha or none.
-        max_candidates: among which ehvi chooses at a time.
-    """
-
-    sampler: str = "ehvi"
-    stopping: str = "front"
-    max_candidates: int = MAX_CANDIDATES
-
-    def __post_init__(self) -> None:
-        """Refuse a rule that is none."""
-        if self.stopping not in RULES:
-            raise UsageError(f"no stopping {self.stopping!r}: there are {', '.join(RULES)}")
-
-
 class Study:
     """The trials of one search, in Optuna's storage.
 
@@ -82,7 +62,7 @@ class Study:
         pool: Pool,
         settings: Mapping[str, Any],
         seed: int,
-        strategy: Strategy = Strategy(),
+        strategy: Strategy = DEFAULT_STRATEGY,
     ) -> None:
         """Open the study of this name, or make it.
 
@@ -107,7 +87,7 @@ class Study:
             directions=["maximize", "minimize"],
             load_if_exists=True,
         )
-        self._check_settings(json.loads(json.dumps(settings)))
+        self._keep_settings(json.loads(json.dumps(settings)))
         self._study.sampler = make_sampler(
             strategy.sampler,
             pool,
@@ -150,20 +130,12 @@ class Study:
         if record.state is not State.FAILED:
             self._ended_curves[record.number] = record.curve
 
-    def _check_settings(self, settings: dict[str, Any]) -> None:
+    def _keep_settings(self, settings: dict[str, Any]) -> None:
         saved = self._study.user_attrs.get("settings")
         if saved is None:
             self._study.set_user_attr("settings", settings)
-        elif saved != settings:
-            differing = [
-                f"{key} {saved.get(key)!r}, now {settings.get(key)!r}"
-                for key in sorted(saved | settings)
-                if saved.get(key) != settings.get(key)
-            ]
-            raise UsageError(
-                f"study {self.name} was made with {'; '.join(differing)}: "
-                "use the same, or another --name"
-            )
+        else:
+            check_same(self.name, saved, settings)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -283,3 +255,8 @@ class Study:
         """
         if told and WARM_START not in self._study.user_attrs:
             self._study.set_user_attr(WARM_START, {"study": earlier, "trials": told})
+
+    @property
+    def elsewhere(self) -> Observations:
+        """Return what another study learnt of this pool, if one informs the proposals."""
+        return warm_observations(self._study, self.pool)

@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 from pipeline.core.architecture import Architecture
 from pipeline.core.config import EpochResult
 from pipeline.core.errors import DataError, UsageError
+from pipeline.core.peer import Network
 from pipeline.core.space import Pool, SearchSpace
-from pipeline.runtime.records import TrialRecord
 
 _COLUMNS = ("epoch", "seed", "mean_iou", "train_loss", "train_s", "val_s")
 
@@ -29,9 +29,9 @@ class TrainingTable:
     pool: Pool
     trainings: dict[str, list[list[EpochResult]]]  # by the architecture's id, then by seed
 
-    def training_of(self, trial: TrialRecord, seed: int) -> Sequence[EpochResult]:
-        """Return the epochs of the seed-th training of a trial's architecture, in turn."""
-        known = self.trainings[trial.architecture.id]
+    def training_of(self, network: Network, seed: int) -> Sequence[EpochResult]:
+        """Return the epochs of the seed-th training of a network, in turn."""
+        known = self.trainings[network.id]
         return known[seed % len(known)]
 
 

@@ -8,17 +8,16 @@ checkpoint.
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-import ray
 from ray import tune
 from ray.tune.search import Searcher
 
 from pipeline.core.config import TrialSpec
 from pipeline.core.stopping import rungs
-from pipeline.runtime.broker import Event, Job
+from pipeline.runtime.broker import Event, Job, follow
 from pipeline.runtime.study import State, Study, TrialRecord
 
 _EVENT = "event"
@@ -89,17 +88,8 @@ def run_trials(
 def _trial(config: dict[str, Any], broker: Any) -> None:
     """Hand the job to a group and pass on what comes back: all that a Tune trial does."""
     job = Job(config["id"], config["spec"], config["checkpoints"], config["rungs"])
-    ray.get(broker.submit.remote(job))
-    for event in _events(broker, job.id):
+    for _, event in follow(broker, [job]):
         tune.report({_EVENT: event})
-
-
-def _events(broker: Any, job_id: str) -> Iterator[Event]:
-    while True:
-        event: Event = ray.get(broker.next_event.remote(job_id))
-        yield event
-        if event.ends:
-            return
 
 
 class StudySearcher(Searcher):

@@ -67,7 +67,7 @@ def test_what_is_exported_labels_as_what_predicts(
 ) -> None:
     """The champion of the registry, as a folder of files, on pictures of two sizes."""
     before = {path: path.read_bytes() for path in pictures.rglob("*.*")}
-    champion = re.findall(r"models:/\S+@champion", found)[-1]
+    champion = re.findall(r"champion: (models:/\S+)", found)[-1]
     shell.check("export", champion, "--output", str(tmp_path / "net"))
     weights, labels = tmp_path / "net" / "weights.safetensors", tmp_path / "labels"
     done = shell.run("predict", str(pictures), "--network", str(weights), "--output", str(labels))

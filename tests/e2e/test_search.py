@@ -31,10 +31,14 @@ def words(dataset: str, name: str, trials: int, epochs: int = 2) -> tuple[str, .
     )
 
 
+def whole(dataset: str) -> tuple[str, ...]:
+    return (*words(dataset, "whole", trials=4), "--confirm", "1", "--peers", "enet")
+
+
 @pytest.fixture(scope="module")
 def finished(shell: Shell, dataset: str) -> str:
-    """The output of a search of four trials that ran to its end."""
-    return shell.check("search", *words(dataset, "whole", trials=4))
+    """The output of a search of four trials that ran to its end and was confirmed."""
+    return shell.check("search", *whole(dataset))
 
 
 @pytest.fixture
@@ -80,7 +84,7 @@ def wait_for_line(path: Path, pattern: str, process: "subprocess.Popen[str]") ->
 def test_a_search_prints_its_front_and_where_to_look(shell: Shell, finished: str) -> None:
     assert "study whole: 4 complete" in finished
     assert re.search(r"front of \d, hypervolume 0\.\d{3}", finished)
-    assert "models:/cgnet-streets-32x48@champion" in finished
+    assert re.search(r"champion: models:/cgnet-streets-32x48[@/]\S+", finished)
     picture = re.search(r"picture: +(\S+)", finished)
     assert picture
     assert Path(picture[1]).read_bytes().startswith(b"\x89PNG")
@@ -92,6 +96,16 @@ def test_a_search_prints_its_front_and_where_to_look(shell: Shell, finished: str
     assert max(sizes) <= 25_000
 
 
+def test_the_front_is_trained_again_beside_the_published_network_and_a_peer(
+    finished: str,
+) -> None:
+    assert "trained again from scratch with seed 1, mIoU on val:" in finished
+    assert re.search(r"claimed 0\.\d{3}, confirmed 0\.\d{3}", finished)
+    assert re.search(r"^ *[\d,]+ +- +[\d.]+  ENet \(peer, over budget\)$", finished, re.MULTILINE)
+    published = r"^ *[\d,]+ +- +[\d.]+  M3 N21 .*\(as published, over budget\)$"
+    assert re.search(published, finished, re.MULTILINE)
+
+
 def test_mlflow_has_a_run_for_the_study_and_one_for_each_trial(
     client: MlflowClient, dataset: str
 ) -> None:
@@ -101,7 +115,8 @@ def test_mlflow_has_a_run_for_the_study_and_one_for_each_trial(
     assert parent.data.params["budget"] == "25000"
     assert parent.data.metrics["front/hypervolume"] > 0
     names = {file.path for file in client.list_artifacts(parent.info.run_id)}
-    assert {"figures", "front.json", "front.parquet", "front_table.json"} <= names
+    expected = {"figures", "front.json", "front.parquet", "front_table.json", "confirmation.json"}
+    assert expected <= names
     drawn = {file.path for file in client.list_artifacts(parent.info.run_id, "figures")}
     assert drawn == {"figures/figures.html", "figures/front.png"}
     secrets = [v for k, v in os.environ.items() if k.startswith("AWS_") and "KEY" in k]
@@ -136,18 +151,16 @@ def test_a_finished_search_is_reported_with_all_its_parts(shell: Shell, finished
 def test_the_champion_loads_back_to_the_same_predictions(
     shell: Shell, client: MlflowClient, finished: str, dataset: str
 ) -> None:
-    shell.check("search", *words(dataset, "whole", trials=4))  # the study that ran last has it
-    name = "cgnet-streets-32x48"
-    version = client.get_model_version_by_alias(name, "champion")
-    number = re.findall(r"^ *[\d,]+ +[\d.]+ +(\d+) +M", finished, re.MULTILINE)[-1]
-    weights = read_bytes(
-        open_folder(f"s3://cgnet/studies/whole/{int(number):05d}"), "weights.safetensors"
-    )
+    run = study_run(client, dataset, "whole")
+    (version,) = client.search_model_versions(f"run_id = '{run.info.run_id}'")
+    weights = read_bytes(open_folder(run.data.tags["cgnet.weights"]), "weights.safetensors")
     source = Streets()
     images = np.stack([source.read("val", key).image_HWC for key in source.keys()["val"][:3]])
-    served = mlflow.pyfunc.load_model(f"models:/{name}@champion")
+    served = mlflow.pyfunc.load_model(f"models:/{version.name}/{version.version}")
 
     assert version.tags["architecture"] in finished
+    assert version.tags["confirming_seeds"] == "1"
+    assert "/studies/whole/again/" in run.data.tags["cgnet.weights"]
     np.testing.assert_array_equal(
         served.predict(images), Segmenter.from_bytes(weights).label(images)
     )
@@ -156,9 +169,7 @@ def test_the_champion_loads_back_to_the_same_predictions(
 def test_the_same_command_again_trains_nothing_more(
     shell: Shell, finished: str, dataset: str
 ) -> None:
-    again = shell.check("search", *words(dataset, "whole", trials=4))
-
-    assert again == finished
+    assert shell.check("search", *whole(dataset)) == finished
 
 
 def test_other_settings_under_the_name_of_a_study_are_refused(

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pipeline.core.front import hypervolume, pareto_front
+from pipeline.core.front import hypervolume, pareto_front, thinned_front
 
 SIDE = 9
 POINT = st.tuples(st.integers(-3, SIDE + 3), st.integers(-3, SIDE + 3))
@@ -127,3 +127,18 @@ def test_the_points_on_the_front_do_not_depend_on_the_order(
 
 def test_the_first_of_equal_points_is_kept() -> None:
     assert pareto_front([(2, 2), (1, 3), (1, 3), (2, 2)]) == [1, 0]
+
+
+@given(SOME_POINTS, st.integers(1, 4))
+def test_a_thinned_front_is_the_front_without_what_costs_least(
+    points: list[tuple[int, int]], most: int
+) -> None:
+    front, kept = pareto_front(points), thinned_front(points, REFERENCE, most)
+
+    assert kept == [index for index in front if index in kept]
+    assert len(kept) == min(most, len(front))
+    assert kept[-1] == front[-1]
+    if len(front) == most + 1:
+        area = hypervolume(as_rows(points, kept), REFERENCE)
+        others = [front[:i] + front[i + 1 :] for i in range(len(front) - 1)]
+        assert area == max(hypervolume(as_rows(points, rows), REFERENCE) for rows in others)

@@ -112,7 +112,7 @@ def test_workers_are_kept_busy_and_slow_trials_hold_nobody(pool: Pool) -> None:
     assert set(starts) <= ends, "each starts at the moment another ends"
 
 
-class _Killing(JournalFileBackend):
+class KillingBackend(JournalFileBackend):
     """Kills its own process, without a word, before or after one of its writes."""
 
     def __init__(self, path: str, writes: int, before: bool) -> None:
@@ -129,7 +129,7 @@ class _Killing(JournalFileBackend):
 
 
 def _drive(path: Path, pool: Pool, writes: int, before: bool) -> None:
-    backend = _Killing(str(path), writes, before) if writes else JournalFileBackend(str(path))
+    backend = KillingBackend(str(path), writes, before) if writes else JournalFileBackend(str(path))
     study = Study(JournalStorage(backend), "s", pool, SETTINGS, seed=1, strategy=KILLED)
     simulate(study, training, workers=3, effort=Effort(trials=24))
 

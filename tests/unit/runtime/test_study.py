@@ -11,7 +11,7 @@ from pipeline.core.config import EpochResult, TrainConfig
 from pipeline.core.effort import Effort
 from pipeline.core.errors import UsageError
 from pipeline.core.space import Pool, load_space
-from pipeline.runtime.preview import Images, preview
+from pipeline.runtime.preview import Images, preview, preview_confirmation
 from pipeline.runtime.proposals import NUM_START, start_rows
 from pipeline.runtime.study import (
     State,
@@ -300,3 +300,9 @@ def test_a_plan_is_told_with_its_sizes_and_its_cost() -> None:
     told = preview(study, everything, IMAGES, TrainConfig(epochs=9), Effort(trials=10))
     assert "at most 88 epochs more" in told
     assert "3 min one trial at a time (2.0 s an epoch)" in told
+
+
+def test_a_plan_tells_what_comes_after_the_search() -> None:
+    assert preview_confirmation(0, 0, epochs=9) == "then: nothing is trained again"
+    told = preview_confirmation(3, 2, epochs=9)
+    assert "M3N21, 2 peers are trained again with 3 seeds: at most 243 epochs more" in told

@@ -1,5 +1,6 @@
 """A table of trainings: read back as a pool of just these, and searched from the command line."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,10 @@ import pytest
 
 from pipeline.core.architecture import Architecture
 from pipeline.core.cost import count_parameters
-from pipeline.core.errors import DataError
+from pipeline.core.errors import DataError, UsageError
 from pipeline.runtime.table import read_table
-from pipeline.search import EffortOptions, SearchOptions, search
+from pipeline.search import SearchOptions, search
+from pipeline.search_options import ConfirmOptions, EffortOptions
 
 ARCHITECTURES = [
     Architecture(11, num_blocks_3=n, dilations_3=d) for n in range(3, 21) for d in ((2,), (2, 4, 8))
@@ -66,3 +68,28 @@ def test_a_table_is_searched_without_training(
     out = capsys.readouterr().out
     assert out.startswith("simulated table.parquet: 12 complete; 36 epochs in 36 s of 4 workers")
     assert "front of" in out
+
+
+def confirming(path: Path, confirm: int, peers: str = "") -> SearchOptions:
+    effort, after = EffortOptions(trials=12), ConfirmOptions(confirm=confirm, peers=peers)
+    return SearchOptions(budget="0.5M", simulate=path, effort=effort, after=after)
+
+
+def test_a_search_of_a_table_is_confirmed_by_its_other_trainings(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Seed 1 is a thousandth above seed 0 everywhere, so the claim grows by that."""
+    assert search(confirming(path, 1)) == 0
+    out = capsys.readouterr().out
+
+    told = out.partition("trained again from scratch with seed 1, mIoU on val:\n")[2]
+    rows = re.findall(r"^ *[\d,]+ +([\d.]+) +([\d.]+)  M", told, re.MULTILINE)
+    assert rows
+    assert all(float(again) == pytest.approx(float(claim) + 0.1) for claim, again in rows)
+
+
+def test_a_table_of_too_few_trainings_or_with_peers_is_refused(path: Path) -> None:
+    with pytest.raises(UsageError, match=r"--confirm 2 needs 3 trainings of .*the table has 2"):
+        search(confirming(path, 2))
+    with pytest.raises(UsageError, match="--simulate trains nothing"):
+        search(confirming(path, 1, "enet"))

@@ -1,0 +1,49 @@
+"""Which network of a study is its champion, with all that is known of it."""
+
+from pipeline.learning.folder import read_bytes
+from pipeline.learning.weights import WEIGHTS_FILE
+from pipeline.runtime.champion import Champion
+from pipeline.runtime.confirmations import Confirmations
+from pipeline.runtime.confirming import Confirmation
+from pipeline.runtime.held_out import held_out_score
+from pipeline.runtime.networks import Network, network_of
+from pipeline.runtime.records import front
+from pipeline.runtime.search_plan import SearchPlan
+from pipeline.runtime.storage import open_folder
+from pipeline.runtime.study import Study
+
+
+def find_champion(
+    plan: SearchPlan, study: Study, known: Confirmations, confirmation: Confirmation | None
+) -> Champion | None:
+    """Return the best network within budget: of those confirmed, if the search is to be.
+
+    A confirmed one is scored on test, if that has not been done. None: there is none yet.
+    """
+    if not plan.num_seeds:
+        return _as_found(plan, study)
+    if confirmation is None or (best := confirmation.best_within(study.budget)) is None:
+        return None
+    uri = plan.again_uri(study, best.best_run)
+    network = _read(uri)
+    return Champion(
+        study=study.name,
+        budget=study.budget,
+        network=network,
+        weights_uri=uri,
+        mean_iou=best.mean_iou,
+        seeds=tuple(run.seed for run in best.runs),
+        spread=best.spread,
+        held_out=held_out_score(network, plan.data, plan.info, known),
+    )
+
+
+def _as_found(plan: SearchPlan, study: Study) -> Champion | None:
+    if not (found := front(study.trials())):
+        return None
+    uri = plan.trial_uri(study, found[-1])
+    return Champion(study.name, study.budget, _read(uri), uri, found[-1].mean_iou)
+
+
+def _read(uri: str) -> Network:
+    return network_of(read_bytes(open_folder(uri), WEIGHTS_FILE), uri)
