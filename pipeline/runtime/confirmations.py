@@ -102,7 +102,7 @@ class Confirmations:
         self._storage = storage
         self._study = optuna.create_study(
             storage=storage,
-            study_name=f"{study_name}/confirmations",
+            study_name=_beside(study_name),
             direction="maximize",
             load_if_exists=True,
         )
@@ -188,6 +188,23 @@ class Confirmations:
 
     def _set(self, record: Retraining, key: str, value: Any) -> None:
         self._storage.set_trial_user_attr(self._ids[record.key], key, value)
+
+
+def scores_by_network(storage: BaseStorage, study_name: str) -> dict[str, tuple[float, ...]]:
+    """Return what each network scored that was trained again, by its id; nothing is written."""
+    try:
+        study = optuna.load_study(study_name=_beside(study_name), storage=storage)
+    except KeyError:
+        return {}
+    scores: dict[str, tuple[float, ...]] = {}
+    for one in map(_record_of, study.get_trials(deepcopy=False)):
+        if one.is_complete:
+            scores[one.network.id] = (*scores.get(one.network.id, ()), one.mean_iou)
+    return scores
+
+
+def _beside(study_name: str) -> str:
+    return f"{study_name}/confirmations"
 
 
 def _record_of(trial: FrozenTrial) -> Retraining:

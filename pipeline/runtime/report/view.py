@@ -9,6 +9,7 @@ import optuna
 
 from pipeline.core.errors import UsageError
 from pipeline.runtime.about import StudyAbout
+from pipeline.runtime.confirmations import scores_by_network
 from pipeline.runtime.figures.series import SeedScores, is_paper
 from pipeline.runtime.records import State, TrialRecord, front, read_record
 from pipeline.runtime.study_storage import reading_storage, study_folder, study_names
@@ -72,9 +73,15 @@ class StudyView:
 
     @property
     def champion(self) -> TrialRecord | None:
-        """Return the most accurate network of the front; None before the first is complete."""
-        best = front(self.trials)
-        return best[-1] if best else None
+        """Return the best network within budget; None before the first is complete.
+
+        By its mean over seeds where networks were trained again, else by its score.
+        """
+        if not (best := front(self.trials)):
+            return None
+        complete = [trial for trial in self.trials if trial.state is State.COMPLETE]
+        again = [trial for trial in complete if trial.architecture.id in self.seeds]
+        return max(again, key=lambda trial: self.scored(trial).mean_iou, default=best[-1])
 
     def scored(self, trial: TrialRecord) -> Scored:
         """Return a complete trial's figures, over its seeds where it was trained again."""
@@ -120,4 +127,5 @@ def read_view(state_dir: Path, name: str | None) -> StudyView:
         raise UsageError(f"study {name} in {state_dir} is empty: search again") from cause
     records = [read_record(trial) for trial in study.get_trials(deepcopy=False)]
     about = StudyAbout.read(study_folder(state_dir, name))
-    return StudyView(name, settings, [record for record in records if record], about)
+    trials = [record for record in records if record]
+    return StudyView(name, settings, trials, about, scores_by_network(storage, name))

@@ -16,6 +16,7 @@ from pipeline.core.errors import UsageError
 from pipeline.core.manifest import ClassTable
 from pipeline.core.space import load_space
 from pipeline.runtime.about import StudyAbout, command_line, machine, versions
+from pipeline.runtime.confirmations import Confirmations, Retraining
 from pipeline.runtime.figures.series import Rival, front_series
 from pipeline.runtime.records import State, TrialRecord, front
 from pipeline.runtime.report.chart import front_svg, ticks
@@ -82,6 +83,30 @@ def test_a_study_is_read_as_it_was_written_also_while_it_is_searched(tmp_path: P
 
     assert view.trials == written
     assert (view.name, view.settings, view.about) == ("s", SETTINGS, ABOUT)
+
+
+def test_networks_that_were_trained_again_are_judged_by_their_seeds(tmp_path: Path) -> None:
+    def result(mean_iou: float) -> EpochResult:
+        return EpochResult(1, 1, 1.0, mean_iou, (mean_iou, mean_iou), 1, 1)
+
+    with study_storage(tmp_path, "s") as storage:
+        study = Study(storage, "s", load_space("smoke").pool(2), SETTINGS, seed=0)
+        for score in (0.5, 0.6):
+            one = study.propose()
+            assert one
+            study.add_result(one.number, result(score), 9)
+            study.settle(one.number)
+        lucky = max(study.trials(), key=lambda trial: trial.mean_iou)
+        known = Confirmations(storage, "s")
+        for trial in study.trials():
+            for seed, score in enumerate((0.4, 0.42) if trial is lucky else (0.5, 0.52), start=1):
+                again = Retraining(trial.architecture, trial.num_params, seed)
+                known.add_result(again, result(score), 9)
+        view = read_view(tmp_path, "s")
+
+    assert view.champion
+    assert view.champion.number != lucky.number
+    assert view.scored(view.champion).scores == (0.5, 0.52)
 
 
 def test_a_study_that_is_not_there_is_one_line_with_those_that_are(tmp_path: Path) -> None:
