@@ -2,15 +2,16 @@
 
     python -m benchmarks.preprocess_rate CAMVID [--repeats 2]
 
-CAMVID is the folder of the SegNet tutorial. The limit is plain processes that read the same files
-and encode them as PNG at the same level of compression, and do nothing else: no checks, storage,
-hashes, statistics or shards. Ours is what ``python -m pipeline.preprocess`` does, to a local S3,
-from the moment its cluster is up. The two take turns.
+CAMVID is the folder of the SegNet tutorial. The limit is plain processes that read the same files,
+decode and encode them with the same codec, and do nothing else: no checks, storage, hashes,
+statistics or shards. Ours is what ``python -m pipeline.preprocess`` does from the moment its
+cluster is up, into a folder and to a local S3, which works on the same cores. They take turns.
 """
 
 import argparse
 import io
 import statistics
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -25,20 +26,23 @@ from PIL import Image
 
 from benchmarks import camvid
 from benchmarks.report import print_setting, print_table, say
-from pipeline.runtime.pictures import PNG_COMPRESS_LEVEL
+from pipeline.sources import png
 from pipeline.sources.registry import SourceRequest, open_source
 from pipeline.sources.source import Source
 
 WORKERS = (1, 2)
 SPLITS = ("train", "val")
-SUBJECTS = ("limit: read, decode, encode", "ours, new workers", "ours, workers there")
+LIMIT = "limit: read, decode, encode"
+OURS = ("into a folder, new workers", "into a folder", "onto S3")
+SUBJECTS = (LIMIT, *OURS)
 
 
 def recode_all(files: Sequence[Path]) -> None:
-    """Read and decode pictures, and encode them as PNG as hard as we do."""
+    """Read and decode pictures, and encode them as we do."""
     for file in files:
-        with Image.open(file) as picture:
-            picture.save(io.BytesIO(), format="PNG", compress_level=PNG_COMPRESS_LEVEL)
+        content = file.read_bytes()
+        with Image.open(io.BytesIO(content)) as picture:
+            png.encode(png.pixels(picture, content))
 
 
 @dataclass(frozen=True)
@@ -71,15 +75,16 @@ def run_limit(folder: Path, workers: int, runs: list[Run]) -> None:
             list(pool.map(recode_all, shares))
 
 
-def run_ours(source: Source, workers: int, new: list[Run], there: list[Run]) -> None:
-    """Preprocess in a new cluster, and once more when its workers are there."""
+def run_ours(source: Source, workers: int, runs: Sequence[list[Run]]) -> None:
+    """Preprocess in a new cluster, and twice more when its workers are there."""
     from benchmarks.preprocessing import local_cluster, preprocess  # Ray, when all is set for it
 
     num_images = sum(map(len, source.keys().values()))
-    with local_cluster(workers):
-        for runs in (new, there):
-            with timed(num_images, runs):
-                preprocess(source, f"s3://cgnet/benchmarks/{uuid.uuid4().hex}")
+    with tempfile.TemporaryDirectory() as folder, local_cluster(workers):
+        places = (f"{folder}/new", f"{folder}/there", f"s3://cgnet/benchmarks/{uuid.uuid4().hex}")
+        for place, found in zip(places, runs, strict=True):
+            with timed(num_images, found):
+                preprocess(source, place)
 
 
 def main() -> None:
@@ -93,23 +98,23 @@ def main() -> None:
     runs: dict[tuple[str, int], list[Run]] = {(n, w): [] for w in WORKERS for n in SUBJECTS}
     for _ in range(options.repeats):
         for workers in WORKERS:
-            limit, new, there = (runs[name, workers] for name in SUBJECTS)
+            limit, *ours = (runs[name, workers] for name in SUBJECTS)
             run_limit(options.camvid, workers, limit)
-            run_ours(source, workers, new, there)
-            say(f"{workers}: {limit[-1]}, {new[-1]}, {there[-1]}")
+            run_ours(source, workers, ours)
+            say(f"{workers}: {limit[-1]}, {', '.join(str(found[-1]) for found in ours)}")
     rates = {subject: statistics.median(r.rate for r in found) for subject, found in runs.items()}
     rows = [
         [
             name,
             str(workers),
             f"{rates[name, workers]:.1f}",
-            f"{rates[name, workers] / rates[SUBJECTS[0], workers]:.2f}",
+            f"{rates[name, workers] / rates[LIMIT, workers]:.2f}",
             f"{rates[name, workers] / rates[name, WORKERS[0]]:.2f}",
             f"{statistics.median(run.cpu_ms for run in found):.0f}",
         ]
         for (name, workers), found in runs.items()
     ]
-    print_setting(f"CamVid, 360x480, to a local SeaweedFS; medians of {options.repeats} runs.")
+    print_setting(f"CamVid, 360x480; medians of {options.repeats} runs.")
     header = ("", "workers", "images/s", "of the limit", "of one worker", "CPU ms an image")
     print_table(header, rows)
 
