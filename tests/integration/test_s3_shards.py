@@ -167,17 +167,25 @@ def test_no_sample_is_lost_or_doubled_in_bad_weather(
     assert proxy.injected.total() >= 3
 
 
-def test_a_cached_shard_is_fetched_once(
-    streets: DatasetInfo, through: Through, tmp_path: Path
+@pytest.mark.parametrize("cache", ["disk", "memory"])
+def test_a_cached_shard_is_fetched_once_and_later_epochs_ask_for_nothing(
+    streets: DatasetInfo, through: Through, tmp_path: Path, cache: CachePolicy
 ) -> None:
-    folder = open_folder(STREETS)
-    for cache in ("disk", "memory"):
-        shards, proxy = through(FaultPlan(), "faults/streets")
-        split = open_dataset(folder, None, shards, tmp_path / cache).split("train", cache)
-        for epoch in range(2):
-            list(TrainLoader(split, batch_size=4, seed=0).epoch(epoch))
-        fetched = [request.path for request in proxy.requests]
-        assert len(fetched) == len(set(fetched)) == 4
+    shards, proxy = through(FaultPlan(), "faults/streets")
+    dataset = open_dataset(open_folder(STREETS), None, shards, tmp_path)
+    split = dataset.split("train", cache)
+    loader = TrainLoader(split, batch_size=4, seed=0)
+
+    list(loader.epoch(0))
+    split.fetch(np.arange(len(split)), lambda: False)  # what an epoch so short has not come to
+    before = len(proxy.requests)
+    list(loader.epoch(1))
+
+    assert len(proxy.requests) == before
+    # Samples of a shard that is on its way are read as well, but none from a tar's first byte on.
+    whole = [seen.path for seen in proxy.requests if seen.range.startswith("bytes=0-")]
+    assert whole
+    assert sorted(set(whole)) == sorted(whole)
 
 
 def assert_same(wanted: Iterator[Batch], got: Iterator[Batch]) -> None:
