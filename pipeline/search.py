@@ -60,6 +60,9 @@ class SearchOptions:
     """Where data sets and studies are kept: s3://bucket[/prefix] or a folder."""
     state_dir: Path = Path(".cgnet")
     """Folder of this machine's own services, studies and logs."""
+    study_storage: str | None = field(default=None, repr=False)  # it may hold a password
+    """Database that has the studies, instead of the state folder: postgresql://user@host/database
+    or sqlite:///file. Give the password by PGPASSFILE, PGSERVICEFILE or PGPASSWORD."""
 
 
 def search(options: SearchOptions) -> int:
@@ -70,6 +73,10 @@ def search(options: SearchOptions) -> int:
     effort, floor = options.effort.effort(), options.strategy.checked_floor()
     if options.simulate is not None:
         return _simulate(options, options.simulate, budget)
+    if options.study_storage is not None:
+        from pipeline.runtime.study_database import parse_url
+
+        parse_url(options.study_storage)
     space = load_space(options.space)
     training = TrainConfig(
         epochs=options.epochs,
@@ -103,8 +110,9 @@ def search(options: SearchOptions) -> int:
     console.log_to_file(options.state_dir / "logs" / f"{name}.log")
     strategy = Strategy(options.strategy.sampler, options.strategy.stopping)
     earlier = options.strategy.warm_start
-    told = read_earlier(options.state_dir, earlier, settings) if earlier else []
-    with study_storage(options.state_dir, name, keep=not options.dry_run) as storage:
+    place = options.study_storage
+    told = read_earlier(options.state_dir, earlier, settings, place) if earlier else []
+    with study_storage(options.state_dir, name, not options.dry_run, place) as storage:
         study = Study(storage, name, everything.within(budget), settings, options.seed, strategy)
         if options.dry_run:
             images = Images(info.num_samples["train"], *info.image_size)
