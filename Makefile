@@ -7,6 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 BROWSER_READY := $(VENV)/.browser-ready
+READERS := $(VENV)/.ready-infra
 
 DATASET ?= streets
 SOURCE ?=
@@ -15,7 +16,7 @@ BUDGET ?= 0.5M
 SPACE ?= cgnet_wide
 OPTIONS ?=
 
-.PHONY: help setup check format test e2e test-browser screenshots preprocess search services-up services-down clean
+.PHONY: help setup check check-infra format test e2e test-browser screenshots preprocess search services-up services-down clean
 
 help:  ## show this
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -34,6 +35,13 @@ check: $(READY)  ## format, lint, types, layers
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+check-infra: $(READERS)  ## read infra/ with the programs that it is for, offline
+	$(BIN)/pytest tests/infra
+
+$(READERS): $(READY)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[infra]'
+	@touch $@
 
 format: $(READY)  ## rewrite the code in the project's format
 	$(BIN)/ruff format .

@@ -64,6 +64,9 @@ class SearchOptions:
     """Where data sets and studies are kept: s3://bucket[/prefix] or a folder."""
     state_dir: Path = Path(".cgnet")
     """Folder of this machine's own services, studies and logs."""
+    study_storage: str | None = field(default=None, repr=False)  # it may hold a password
+    """Database that has the studies, instead of the state folder: postgresql://user@host/database
+    or sqlite:///file. Give the password by PGPASSFILE, PGSERVICEFILE or PGPASSWORD."""
 
 
 def search(options: SearchOptions) -> int:
@@ -75,6 +78,10 @@ def search(options: SearchOptions) -> int:
     peers = options.after.checked_peers()
     if options.simulate is not None:
         return _simulate(options, options.simulate, budget)
+    if options.study_storage is not None:
+        from pipeline.runtime.study_database import parse_url
+
+        parse_url(options.study_storage)
     space = load_space(options.space)
     training = TrainConfig(
         epochs=options.epochs,
@@ -111,8 +118,9 @@ def search(options: SearchOptions) -> int:
     console.log_to_file(options.state_dir / "logs" / f"{name}.log")
     strategy = Strategy(options.strategy.sampler, options.strategy.stopping)
     earlier = options.strategy.warm_start
-    told = read_earlier(options.state_dir, earlier, settings) if earlier else []
-    with study_storage(options.state_dir, name, keep=not options.dry_run) as storage:
+    place = options.study_storage
+    told = read_earlier(options.state_dir, earlier, settings, place) if earlier else []
+    with study_storage(options.state_dir, name, not options.dry_run, place) as storage:
         study = Study(storage, name, everything.within(budget), settings, options.seed, strategy)
         if options.dry_run:
             images = Images(info.num_samples["train"], *info.image_size)
@@ -139,7 +147,7 @@ def search(options: SearchOptions) -> int:
             peers=peers,
         )
         outcome = run_search(plan, study, Confirmations(storage, name))
-        return _report(outcome, study, options.state_dir)
+        return _report(outcome, study, options.state_dir if place is None else None)
 
 
 def _settings(
@@ -225,7 +233,7 @@ def _front_lines(study: "Study") -> list[str]:
     ]
 
 
-def _report(outcome: "Outcome", study: "Study", state_dir: Path) -> int:
+def _report(outcome: "Outcome", study: "Study", state_dir: Path | None) -> int:
     from pipeline.runtime.confirmation_table import confirmation_lines
     from pipeline.runtime.console import left_out, say
 
@@ -238,7 +246,7 @@ def _report(outcome: "Outcome", study: "Study", state_dir: Path) -> int:
     if outcome.champion:
         lines.append(f"champion: {outcome.champion}")
     lines.append(f"MLflow:   {outcome.mlflow}")
-    if found:
+    if found and state_dir is not None:  # a report is of a study of this machine
         words = ["python", "-m", "pipeline.report", study.name]
         if state_dir != SearchOptions.state_dir:
             words += ["--state-dir", str(state_dir)]

@@ -1,4 +1,4 @@
-"""Where the studies of this machine are: a journal each, open in one process at a time."""
+"""Where studies are, each open in one process at a time: a journal here, or a database."""
 
 import fcntl
 import os
@@ -10,6 +10,7 @@ from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 
 from pipeline.core.errors import UsageError
+from pipeline.runtime.study_database import study_database
 
 
 class _Ours(JournalFileSymlinkLock):
@@ -27,17 +28,28 @@ class _Ours(JournalFileSymlinkLock):
 
 
 @contextmanager
-def study_storage(state_dir: Path, name: str, keep: bool = True) -> Iterator[BaseStorage]:
+def study_storage(
+    state_dir: Path, name: str, keep: bool = True, url: str | None = None
+) -> Iterator[BaseStorage]:
     """Open the storage of one study for this process alone.
 
     Args:
         state_dir: folder of this machine's studies.
         name: of the study.
         keep: whether a study that is not there is to be made; else what is written is forgotten.
+        url: of the database that has the studies; None for the journals of this machine.
 
     Raises:
         UsageError: another process has it open.
+        ServiceUnavailable: the database cannot be used.
     """
+    opened = _journal(state_dir, name, keep) if url is None else study_database(url, name, keep)
+    with opened as storage:
+        yield storage
+
+
+@contextmanager
+def _journal(state_dir: Path, name: str, keep: bool) -> Iterator[BaseStorage]:
     folder = state_dir / "studies"
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / f"{name}.lock").open("w") as lock:

@@ -17,7 +17,9 @@ _SAME = ("fingerprint", "epochs", "batch_size", "workers_per_trial")
 Told = list[tuple[dict[str, Any], float, float]]
 
 
-def read_earlier(state_dir: Path, name: str, settings: Mapping[str, Any]) -> Told:
+def read_earlier(
+    state_dir: Path, name: str, settings: Mapping[str, Any], url: str | None = None
+) -> Told:
     """Return architecture, mean IoU and variance of the trials of a study that is comparable.
 
     Its space, budget and seed may differ.
@@ -26,15 +28,17 @@ def read_earlier(state_dir: Path, name: str, settings: Mapping[str, Any]) -> Tol
         state_dir: folder of this machine's studies.
         name: of the earlier study.
         settings: of the new one.
+        url: of the database that has the studies, if one has.
 
     Raises:
         UsageError: there is no such study, or its accuracies mean something else.
     """
-    with study_storage(state_dir, name, keep=False) as storage:
+    with study_storage(state_dir, name, keep=False, url=url) as storage:
         try:
             study = optuna.load_study(study_name=name, storage=storage)
         except KeyError as cause:
-            raise UsageError(f"--warm-start: there is no study {name} in {state_dir}") from cause
+            where = state_dir if url is None else "the study storage"
+            raise UsageError(f"--warm-start: there is no study {name} in {where}") from cause
         theirs = study.user_attrs.get("settings", {})
         if differing := [k for k in _SAME if theirs.get(k) != settings[k]]:
             told = "; ".join(f"{k} {theirs.get(k)!r}, here {settings[k]!r}" for k in differing)

@@ -45,6 +45,7 @@ def test_help_imports_nothing_heavy(command: str) -> None:
         (("--budget", "0.5M", "--time", "soon"), "'soon' is not a duration"),
         (("--budget", "0.5M", "--floor", "100"), "--floor must be 0 to below 100"),
         (("--budget", "0.5M", "--simulate", "no.parquet"), "there is no table no.parquet"),
+        (("--budget", "0.5M", "--study-storage", "db.sqlite"), "--study-storage is no URL: write"),
         (("--budget", "0.5M", "--epochs", "0"), "epochs must be at least 1, got 0"),
     ],
 )

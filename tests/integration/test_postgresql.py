@@ -1,0 +1,186 @@
+"""Studies in a real PostgreSQL: the same search, one process at a time, and no password told."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import sqlalchemy
+
+from pipeline.core.effort import Effort
+from pipeline.core.errors import ServiceUnavailable, UsageError
+from pipeline.core.space import Pool
+from pipeline.runtime import loopback
+from pipeline.runtime.simulation import simulate
+from pipeline.runtime.study import Study, study_storage
+from pipeline.runtime.study_database import parse_url, study_database
+from tests.unit.runtime.test_simulation import SETTINGS, outcome, pool, training
+
+__all__ = ["pool"]
+
+PASSWORD = "hush-hush"
+
+
+@dataclass(frozen=True)
+class Server:
+    """A PostgreSQL of the tests' own."""
+
+    port: int
+    password: str = field(default=PASSWORD, repr=False)
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://cgnet:{self.password}@127.0.0.1:{self.port}/postgres"
+
+
+def _program(name: str) -> str:
+    debian = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
+    found = str(debian[-1]) if debian else shutil.which(name)
+    if found is None:
+        pytest.skip(f"PostgreSQL is not installed on this machine: there is no {name}")
+    return found
+
+
+def _run(*words: str) -> None:
+    """Run a program of PostgreSQL's, which does not like to be root's."""
+    if os.getuid() == 0 and shutil.which("runuser") is None:
+        pytest.skip("PostgreSQL does not run as root, and there is no runuser to be another")
+    other = ["runuser", "-u", "nobody", "--"] if os.getuid() == 0 else []
+    subprocess.run([*other, *words], cwd="/", check=True, stdout=subprocess.DEVNULL, timeout=60)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    initdb, pg_ctl = _program("initdb"), _program("pg_ctl")
+    port = loopback.choose_ports({"pg": 25432})["pg"]
+    # Pytest's own folders are closed to other users.
+    with tempfile.TemporaryDirectory(prefix="cgnet-pg-", ignore_cleanup_errors=True) as folder:
+        if os.getuid() == 0:
+            shutil.chown(folder, "nobody")
+        (Path(folder) / "password").write_text(PASSWORD)
+        places = ["-D", f"{folder}/data"]
+        _run(initdb, *places, "-U", "cgnet", "-A", "scram-sha-256", f"--pwfile={folder}/password")
+        options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
+        _run(pg_ctl, *places, "-w", "-l", f"{folder}/log", "-o", options, "start")
+        try:
+            yield Server(port)
+        finally:
+            _run(pg_ctl, *places, "-w", "-m", "immediate", "stop")
+
+
+def test_a_search_is_the_one_it_would_be_in_sqlite_however_often_it_stops(
+    server: Server, tmp_path: Path, pool: Pool
+) -> None:
+    outcomes = []
+    for url in (server.url, f"sqlite:///{tmp_path}/studies.db"):
+        for trials in (7, 12):  # the second goes on with what the first left
+            with study_storage(tmp_path, "same", url=url) as storage:
+                study = Study(storage, "same", pool, SETTINGS, seed=1)
+                simulate(study, training, workers=3, effort=Effort(trials=trials))
+        outcomes.append(outcome(study))
+
+    assert len(outcomes[0]) == 12
+    assert outcomes[0] == outcomes[1]
+    assert {path.name for path in tmp_path.iterdir()} == {"studies.db", "studies.db.same.lock"}
+
+
+def test_a_study_is_searched_by_one_process_and_the_next_may_when_it_dies(server: Server) -> None:
+    holding = subprocess.Popen(
+        [sys.executable, "-c", _HOLD, server.url], stdout=subprocess.PIPE, text=True
+    )
+    assert holding.stdout
+    assert holding.stdout.readline() == "open\n"
+
+    with (
+        pytest.raises(UsageError, match="being searched by another process") as refused,
+        study_database(server.url, "held"),
+    ):
+        pass
+    holding.kill()
+    holding.wait()
+    for _ in range(50):
+        if not _is_locked(server):
+            break
+
+    with study_database(server.url, "held"):
+        pass
+    assert PASSWORD not in str(refused.value)
+
+
+_HOLD = """
+import sys, time
+from pipeline.runtime.study_database import study_database
+with study_database(sys.argv[1], "held"):
+    print("open", flush=True)
+    time.sleep(60)
+"""
+
+
+def _is_locked(server: Server) -> bool:
+    engine = sqlalchemy.create_engine(parse_url(server.url))
+    with engine.connect() as connection:
+        query = "SELECT count(pg_sleep(0.1)) FROM pg_locks WHERE locktype = 'advisory'"
+        found = bool(connection.execute(sqlalchemy.text(query)).scalar())
+    engine.dispose()
+    return found
+
+
+def test_a_look_makes_no_table(server: Server) -> None:
+    address = server.url.replace("/postgres", "/template1")
+
+    with study_database(address, "s", keep=False) as storage:
+        assert storage.get_all_studies() == []
+
+    engine = sqlalchemy.create_engine(parse_url(address))
+    assert sqlalchemy.inspect(engine).get_table_names() == []
+    engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("hush-hush", "hush-push"), "password authentication failed"),
+        (("/postgres", "/nowhere"), 'database "nowhere" does not exist'),
+    ],
+)
+def test_a_refusal_is_one_line_without_the_password(
+    server: Server, change: tuple[str, str], said: str
+) -> None:
+    address = server.url.replace(*change)
+
+    with pytest.raises(ServiceUnavailable, match=said) as refused, study_database(address, "s"):
+        pass
+
+    assert str(refused.value).count("\n") == 0
+    assert not any(word in str(refused.value) for word in ("hush-hush", "hush-push"))
+
+
+def test_a_database_that_goes_away_during_a_search_is_told_in_one_line(
+    server: Server, pool: Pool
+) -> None:
+    _execute(server, "CREATE DATABASE doomed TEMPLATE template0")
+
+    def search() -> None:
+        with study_database(server.url.replace("/postgres", "/doomed"), "s") as storage:
+            study = Study(storage, "s", pool, SETTINGS, seed=1)
+            assert study.propose()
+            _execute(server, "DROP DATABASE doomed WITH (FORCE)")
+            study.propose()
+
+    with pytest.raises(ServiceUnavailable, match="study storage postgresql") as lost:
+        search()
+
+    assert str(lost.value).count("\n") == 0
+    assert PASSWORD not in str(lost.value)
+
+
+def _execute(server: Server, statement: str) -> None:
+    engine = sqlalchemy.create_engine(parse_url(server.url), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sqlalchemy.text(statement))
+    engine.dispose()
