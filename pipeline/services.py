@@ -1,8 +1,9 @@
-"""Command: start, stop or look at the local S3 and MLflow."""
+"""Command: start, stop or look at the local S3 and MLflow; say what is wrong with any."""
 
 import shlex
 import sys
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -22,11 +23,18 @@ class ServicesOptions:
     and keys when stopped.
     """
 
-    action: tyro.conf.Positional[Literal["up", "down", "status"]]
-    """Start what does not run, stop what runs, or only look."""
+    action: tyro.conf.Positional[Literal["up", "down", "status", "doctor"]]
+    """Start what does not run, stop what runs, or only look. doctor tries out S3, MLflow, Ray and
+    the study storage, wherever the environment says that they are, and says what to mend."""
 
     state_dir: Path = Path(".cgnet")
     """Folder with their data, logs and keys."""
+
+    store: str = "s3://cgnet"
+    """What doctor tries out as the --store of other commands."""
+
+    study_storage: str | None = field(default=None, repr=False)  # it may hold a password
+    """What doctor tries out as the --study-storage of a search."""
 
 
 def main() -> int:
@@ -38,6 +46,8 @@ def _run(options: ServicesOptions) -> int:
     # After parsing, so that --help and a mistyped word are answered at once.
     from pipeline.runtime import services
 
+    if options.action == "doctor":
+        return _examine(options)
     if options.action == "up":
         services.start(options.state_dir)
     elif options.action == "down":
@@ -48,6 +58,20 @@ def _run(options: ServicesOptions) -> int:
         lines.append(f"to use them from a shell:  . {shlex.quote(str(shell_file))}")
     sys.stdout.write("\n".join(lines) + "\n")
     return 0
+
+
+def _examine(options: ServicesOptions) -> int:
+    from pipeline.runtime import environment, services
+
+    environment.configure(options.state_dir)
+    services.find(options.state_dir)
+    from pipeline.runtime.doctor import examine
+
+    findings = examine(options.store, options.study_storage, options.state_dir, time.time)
+    for finding in findings:
+        mark = "ok   " if finding.is_well else "wrong"
+        sys.stdout.write(f"{mark}  {finding.part:7}  {finding.says}\n")
+    return 0 if all(finding.is_well for finding in findings) else 1
 
 
 def _table(statuses: "list[ServiceStatus]") -> list[str]:

@@ -2,11 +2,13 @@
 
 import logging
 import os
+from pathlib import Path
 
 import ray
 from ray._private import services
 
 from pipeline.core.errors import ServiceUnavailable, UsageError
+from pipeline.runtime.ray_probe import check_token
 
 OBJECT_STORE_BYTES = 256 << 20  # only small messages pass through Ray; data comes from S3
 
@@ -22,6 +24,7 @@ def connect() -> None:
     address = os.environ.get("RAY_ADDRESS")
     try:
         if address:
+            check_token(os.environ, Path.home())
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         else:
             _start_local()

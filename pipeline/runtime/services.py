@@ -81,18 +81,37 @@ def ensure_environment(state_dir: Path, *, needs_s3: bool, needs_mlflow: bool) -
     Raises:
         ServiceUnavailable: a service does not start; the message names its log.
     """
-    own_s3 = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    starts_s3 = needs_s3 and not own_s3
+    starts_s3 = needs_s3 and not _names_s3(os.environ)
     starts_mlflow = needs_mlflow and not os.environ.get("MLFLOW_TRACKING_URI")
     if not (starts_s3 or starts_mlflow):
         return
     services = _start(state_dir, with_mlflow=starts_mlflow)
+    _set_environment(services, s3=starts_s3, mlflow=starts_mlflow)
+
+
+def find(state_dir: Path) -> None:
+    """Set the variables as ``ensure_environment`` does, for what runs already; start nothing."""
+    folder = ServiceFolder.in_state_dir(state_dir)
+    records = folder.records()
+    if seaweedfs.NAME in records and records[seaweedfs.NAME].is_running:
+        _set_environment(
+            _services(folder.credentials(), records),
+            s3=not _names_s3(os.environ),
+            mlflow=not os.environ.get("MLFLOW_TRACKING_URI"),
+        )
+
+
+def _names_s3(environment: Mapping[str, str]) -> bool:
+    return bool(environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL"))
+
+
+def _set_environment(services: Services, *, s3: bool, mlflow: bool) -> None:
     os.environ.update(loopback.past_proxies())
-    if starts_s3:
+    if s3:
         os.environ.update(_s3_variables(services))
         # It belongs to other keys, and would be sent along with these.
         os.environ.pop("AWS_SESSION_TOKEN", None)
-    if starts_mlflow:
+    if mlflow:
         os.environ.update(_mlflow_variables(services))
 
 

@@ -61,7 +61,7 @@ def prepare(uri: str, *, create: bool = True) -> None:
     scheme, bucket, _ = split_uri(uri)
     if scheme != "s3":
         return
-    with _telling_why(bucket):
+    with telling_why(bucket):
         client = s3_client()
         try:
             client.list_objects_v2(Bucket=bucket, MaxKeys=1)
@@ -81,7 +81,7 @@ def abort_uploads(uri: str) -> int:
     scheme, bucket, path = split_uri(uri)
     if scheme != "s3":
         return 0
-    with _telling_why(bucket):
+    with telling_why(bucket):
         client = s3_client()
         pages = client.get_paginator("list_multipart_uploads").paginate(
             Bucket=bucket, Prefix=f"{path}/" if path else ""
@@ -146,8 +146,12 @@ def split_uri(uri: str) -> tuple[str, str, str]:
 
 
 @contextmanager
-def _telling_why(bucket: str) -> Iterator[None]:
-    """Turn what boto3 raises into one line that says what to check."""
+def telling_why(bucket: str) -> Iterator[None]:
+    """Turn what boto3 raises into one line that says what to check.
+
+    Raises:
+        ServiceUnavailable: instead.
+    """
     endpoint = endpoint_name()
     try:
         yield

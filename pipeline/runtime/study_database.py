@@ -148,7 +148,8 @@ def _telling_why(url: URL) -> Iterator[None]:
     try:
         yield
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as cause:
-        root = getattr(cause.__cause__ or cause, "orig", None) or cause
+        ours = cause if isinstance(cause, SQLAlchemyError) else cause.__cause__
+        root = getattr(ours, "orig", None) or cause
         reason = (str(root).strip().splitlines() or [type(root).__name__])[0]
         if url.password:
             reason = reason.replace(str(url.password), _HIDDEN)
