@@ -8,6 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 BROWSER_READY := $(VENV)/.browser-ready
 READERS := $(VENV)/.ready-infra
+SUPPLY := $(VENV)/.ready-supply
 
 DATASET ?= streets
 SOURCE ?=
@@ -16,7 +17,8 @@ BUDGET ?= 0.5M
 SPACE ?= cgnet_wide
 OPTIONS ?=
 
-.PHONY: help setup check check-infra format test e2e test-browser screenshots preprocess search services-up services-down clean
+.PHONY: help setup check check-infra sbom hashes format test e2e test-browser screenshots preprocess \
+  search services-up services-down clean
 
 help:  ## show this
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -41,6 +43,19 @@ check-infra: $(READERS)  ## read infra/ with the programs that it is for, offlin
 
 $(READERS): $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[infra]'
+	@touch $@
+
+sbom: $(SUPPLY)  ## what is installed, as CycloneDX, into build/sbom.json
+	@mkdir -p build
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-file build/sbom.json $(VENV)
+
+hashes: $(SUPPLY)  ## what `pip install --require-hashes` takes, into build/requirements.txt
+	@mkdir -p build
+	$(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-annotate \
+	  --constraint constraints.txt --output-file build/requirements.txt pyproject.toml
+
+$(SUPPLY): $(READY)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[supply]'
 	@touch $@
 
 format: $(READY)  ## rewrite the code in the project's format
