@@ -9,6 +9,7 @@ from sqlalchemy import URL
 
 from pipeline.core.effort import Effort
 from pipeline.core.errors import ServiceUnavailable, UsageError
+from pipeline.core.space import Pool
 from pipeline.runtime.simulation import simulate
 from pipeline.runtime.study import Study, study_storage
 from pipeline.runtime.study_database import parse_url, shown, study_database
@@ -51,13 +52,13 @@ def test_a_database_that_does_not_answer_is_one_line_without_the_password(tmp_pa
 
 
 def test_a_sqlite_file_gives_the_proposals_of_a_journal_and_goes_on(
-    tmp_path: Path, pool: object
+    tmp_path: Path, pool: Pool
 ) -> None:
     outcomes = []
     for url in (None, f"sqlite:///{tmp_path}/studies.db"):
         for trials in (4, 7):  # the second opens what the first left
             with study_storage(tmp_path, "s", url=url) as storage:
-                study = Study(storage, "s", pool, SETTINGS, seed=1)  # type: ignore[arg-type]  # a fixture
+                study = Study(storage, "s", pool, SETTINGS, seed=1)
                 simulate(study, training, workers=2, effort=Effort(trials=trials))
         outcomes.append(outcome(study))
 
