@@ -16,7 +16,6 @@ from pipeline.search_options import ConfirmOptions, EffortOptions, StrategyOptio
 
 if TYPE_CHECKING:
     from pipeline.core.space import SearchSpace
-    from pipeline.runtime.records import TrialRecord
     from pipeline.runtime.session import Outcome
     from pipeline.runtime.study import Study
 
@@ -178,6 +177,7 @@ def _simulate(options: SearchOptions, path: Path, budget: int) -> int:
     from pipeline.runtime.confirmations import Confirmations
     from pipeline.runtime.simulation import confirm_from_table, simulate
     from pipeline.runtime.study import Strategy, Study
+    from pipeline.runtime.summary import counts, front_lines
     from pipeline.runtime.table import read_table
 
     table, storage = read_table(path), InMemoryStorage()
@@ -197,9 +197,9 @@ def _simulate(options: SearchOptions, path: Path, budget: int) -> int:
     )
     took = f"{study.progress.epochs} epochs in {format_duration(clock_ms / 1000)}"
     lines = [
-        f"simulated {path.name}: {_counts(study.trials())}; {took} of {options.workers} workers"
+        f"simulated {path.name}: {counts(study.trials())}; {took} of {options.workers} workers"
     ]
-    lines += _front_lines(study)
+    lines += front_lines(study)
     if options.after.confirm:
         known = Confirmations(storage, study.name)
         confirmation = confirm_from_table(study, known, table, options.after.confirm, options.seed)
@@ -208,44 +208,12 @@ def _simulate(options: SearchOptions, path: Path, budget: int) -> int:
     return 0
 
 
-def _counts(trials: list["TrialRecord"]) -> str:
-    from pipeline.runtime.records import State
-
-    counts = [
-        f"{count} {state}"
-        for state in State
-        if (count := sum(trial.state is state for trial in trials))
-    ]
-    return ", ".join(counts) or "no trials"
-
-
-def _front_lines(study: "Study") -> list[str]:
-    from pipeline.runtime.console import front_table
-    from pipeline.runtime.records import front
-
-    if not (best := front(study.trials())):
-        return []
-    above = f" above {study.floor * 100:g} %" if study.floor else ""
-    return [
-        f"front of {len(best)}, hypervolume {study.hypervolume:.3f} of {study.budget:,} parameters "
-        f"x 100 % mIoU{above}",
-        front_table(study.trials()),
-    ]
-
-
 def _report(outcome: "Outcome", study: "Study", state_dir: Path | None) -> int:
-    from pipeline.runtime.confirmation_table import confirmation_lines
     from pipeline.runtime.console import left_out, say
+    from pipeline.runtime.records import front
+    from pipeline.runtime.summary import outcome_lines
 
-    lines = [f"study {study.name}: {_counts(outcome.trials)}"]
-    lines += [f"  failed {t.number}: {t.failure}" for t in outcome.trials if t.failure][:3]
-    if found := _front_lines(study):
-        lines += [*found, f"picture:  {outcome.picture}"]
-    if outcome.confirmation:
-        lines += confirmation_lines(outcome.confirmation, study.budget)
-    if outcome.champion:
-        lines.append(f"champion: {outcome.champion}")
-    lines.append(f"MLflow:   {outcome.mlflow}")
+    lines, found = outcome_lines(outcome, study), bool(front(study.trials()))
     if found and state_dir is not None:  # a report is of a study of this machine
         words = ["python", "-m", "pipeline.report", study.name]
         if state_dir != SearchOptions.state_dir:

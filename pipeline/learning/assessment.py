@@ -11,7 +11,6 @@ from torch import Tensor
 
 from pipeline.core.errors import UsageError
 from pipeline.core.manifest import ClassTable
-from pipeline.learning.dataset import Split
 from pipeline.learning.metrics import (
     boundary_f1,
     class_iou,
@@ -20,6 +19,7 @@ from pipeline.learning.metrics import (
     pixel_accuracy,
 )
 from pipeline.learning.segmenter import Segmenter
+from pipeline.learning.split import Split
 
 
 @dataclass(frozen=True)

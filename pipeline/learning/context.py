@@ -8,8 +8,9 @@ import torch.distributed as dist
 from torch import Tensor
 
 from pipeline.core.config import TrialSpec
-from pipeline.learning.dataset import Dataset, Split
+from pipeline.learning.dataset import Dataset
 from pipeline.learning.folder import Folder
+from pipeline.learning.split import Split
 
 _CPU = torch.device("cpu")
 

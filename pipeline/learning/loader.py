@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.core.partition import evaluation_share, training_batches
-from pipeline.learning.dataset import Split
 from pipeline.learning.decoding import Sample
+from pipeline.learning.split import Split
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

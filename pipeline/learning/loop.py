@@ -18,12 +18,13 @@ from pipeline.core.errors import TrialFailed
 from pipeline.learning.augment import augment, normalise
 from pipeline.learning.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from pipeline.learning.context import TrainContext, gathered, summed
-from pipeline.learning.dataset import Dataset, Split
+from pipeline.learning.dataset import Dataset
 from pipeline.learning.evaluation import evaluate
 from pipeline.learning.loader import Batch, TrainLoader
 from pipeline.learning.metrics import class_iou, mean_iou
 from pipeline.learning.network import build
 from pipeline.learning.provenance import Provenance
+from pipeline.learning.split import Split
 from pipeline.learning.weights import Deployment, save_weights
 
 _POLY_POWER = 0.9

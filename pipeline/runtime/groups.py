@@ -22,9 +22,10 @@ from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
 from pipeline.core.config import DataConfig, EpochResult, TrialSpec
 from pipeline.core.errors import PipelineError, TrialFailed
-from pipeline.learning.dataset import Dataset, Split, open_dataset
+from pipeline.learning.dataset import Dataset, open_dataset
 from pipeline.learning.folder import Folder
 from pipeline.learning.loop import train
+from pipeline.learning.split import Split
 from pipeline.runtime.broker import Assignment, Job, follow, start_broker
 from pipeline.runtime.cluster import has_gpus, num_slots
 from pipeline.runtime.s3_shards import open_shards

@@ -33,7 +33,7 @@ class ServedModel(PythonModel):
         context: PythonModelContext,
         model_input: np.ndarray,  # type: ignore[type-arg]  # MLflow knows only the plain hint
         params: dict[str, Any] | None = None,
-    ) -> np.ndarray:  # type: ignore[type-arg]  # as above
+    ) -> np.ndarray:  # type: ignore[type-arg]  # MLflow knows only the plain hint
         """Return the class id of every pixel."""
         return self._segmenter.label(np.asarray(model_input, dtype=np.uint8))
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.core.manifest import ClassTable
-from pipeline.learning.dataset import Split
 from pipeline.learning.segmenter import Segmenter
+from pipeline.learning.split import Split
 
 NUM_SAMPLES = 4
 _MOST_PIXELS = 480  # of a side; larger pictures are made smaller for the page

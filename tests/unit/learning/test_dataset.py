@@ -18,9 +18,10 @@ from PIL import Image
 from pipeline.core.config import CachePolicy, DataConfig
 from pipeline.core.errors import CorruptSample, DataError
 from pipeline.core.manifest import DATASET_FILE, MANIFEST_FILE, SampleRecord
-from pipeline.learning.dataset import Dataset, Split, open_dataset
+from pipeline.learning.dataset import Dataset, open_dataset
 from pipeline.learning.records import Records, read_records, records_table, write_records
 from pipeline.learning.shards import FolderShards, MemoryShards
+from pipeline.learning.split import Split
 from tests.unit.learning.stores import CountedShards, encoded
 
 Written = Any  # the value that the write_dataset fixture gives

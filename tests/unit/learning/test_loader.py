@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from pipeline.core.errors import CorruptSample, DataError, ServiceUnavailable, UsageError
 from pipeline.core.partition import training_batches
-from pipeline.learning.dataset import Split
 from pipeline.learning.decoding import Sample
 from pipeline.learning.loader import Batch, TrainLoader, ahead, evaluation_batches
 from pipeline.learning.shards import MemoryShards
+from pipeline.learning.split import Split
 from tests.unit.learning.stores import (
     SIZE,
     CountedShards,
@@ -467,18 +467,41 @@ def test_a_wholly_corrupt_split_cannot_be_trained_on(num_threads: int) -> None:
     assert loader_threads() == []
 
 
-@both_ways
-def test_shards_are_fetched_in_the_order_they_are_needed_while_batches_are_made(
-    num_threads: int,
-) -> None:
+def test_shards_are_fetched_once_in_the_order_they_are_needed() -> None:
     source = CountedShards(SHARDS)
     split = Split(RECORDS, source, cache=MemoryShards(source, source.sizes))
-    plan = Plan(num_samples=MOST, batch_size=4, num_threads=num_threads)
     needed = np.concatenate(training_batches(MOST, batch_size=4, seed=0, epoch=0))
+    for _ in range(2):
+        split.fetch(needed, lambda: False)
 
-    list(plan.batches(split))
-    assert sorted(source.whole_reads) == sorted(SHARDS)  # each once, whoever was first
-    assert RECORDS.shards_of(needed) == list(dict.fromkeys(RECORDS[int(i)].shard for i in needed))
+    assert source.whole_reads == list(dict.fromkeys(RECORDS[int(i)].shard for i in needed))
+
+
+def test_a_sample_of_a_shard_that_is_on_its_way_is_read_by_itself() -> None:
+    begun, arrived = threading.Event(), threading.Event()
+
+    class SlowToFetch(CountedShards):
+        def read(self, shard: str, start: int, length: int) -> bytes:
+            content = super().read(shard, start, length)
+            if length == len(SHARDS[shard]):
+                begun.set()
+                assert arrived.wait(10)
+            return content
+
+    source = SlowToFetch(SHARDS)
+    split = Split(RECORDS, source, cache=MemoryShards(source, source.sizes))
+    fetcher = threading.Thread(target=split.fetch, args=(np.arange(MOST), lambda: False))
+    fetcher.start()
+    assert begun.wait(10)
+    sample = split[0]
+    arrived.set()
+    fetcher.join()
+
+    assert np.array_equal(sample.image_HWC, IMAGES[0])
+    assert source.whole_reads == sorted(SHARDS)
+    assert len(source.reads) == len(SHARDS) + 1
+    assert np.array_equal(split[MOST - 1].image_HWC, IMAGES[MOST - 1])
+    assert len(source.reads) == len(SHARDS) + 1  # now from the cache
 
 
 def test_a_fetch_that_fails_leaves_the_error_to_the_batch_that_needs_it() -> None:

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.core.errors import CorruptSample, ServiceUnavailable
-from pipeline.learning.dataset import Split
 from pipeline.learning.folder import Folder
 from pipeline.learning.shards import WHOLE_SHARD_BYTES, FolderShards, MemoryShards
+from pipeline.learning.split import Split
 from tests.unit.learning.stores import CountedShards, at_once, numbered_split, random_shards
 
 NUM_BYTES = 1000
