@@ -36,7 +36,6 @@ def client(store: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
     uri = f"sqlite:///{store}/mlflow.db"
     monkeypatch.chdir(store)  # artifacts go beside the database
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    mlflow.set_tracking_uri(uri)
     return MlflowClient()
 
 
