@@ -16,8 +16,8 @@ from pipeline.search_options import ConfirmOptions, EffortOptions, StrategyOptio
 
 if TYPE_CHECKING:
     from pipeline.core.space import SearchSpace
-    from pipeline.runtime.session import Outcome
     from pipeline.runtime.study import Study
+    from pipeline.runtime.summary import Outcome
 
 
 @dataclass(frozen=True)

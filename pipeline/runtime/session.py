@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,25 +28,13 @@ from pipeline.runtime.registration import register_champion
 from pipeline.runtime.retraining import train_again
 from pipeline.runtime.search_plan import SearchPlan
 from pipeline.runtime.storage import absolute_uri
-from pipeline.runtime.study import Study, TrialRecord, front
+from pipeline.runtime.study import Study, TrialRecord
 from pipeline.runtime.study_storage import study_folder
+from pipeline.runtime.summary import Outcome, note
 from pipeline.runtime.tracking import StudyTracker, check_mlflow
 from pipeline.runtime.trainings import Training, comparable_trainings, rivals
 from pipeline.runtime.trials import run_trials
 from pipeline.runtime.winner import find_champion
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a run of a search leaves behind."""
-
-    trials: list[TrialRecord]
-    ended_by: str | None  # None: it was interrupted
-    picture: Path
-    mlflow: str
-    champion: str | None  # None: there is none, or none yet
-    confirmation: Confirmation | None
-    messages_lost: int
 
 
 def run_search(plan: SearchPlan, study: Study, known: Confirmations) -> Outcome:
@@ -228,18 +216,9 @@ def _draw(
         partial.replace(path)
     tracker.log_files(list(files))
     tracker.log_table("front_table.json", front_rows(trials, seeds))
-    if best := front(trials):
-        tracker.tag({"mlflow.note.content": _note(best[-1], study)})
+    if words := note(trials, study, confirmation):
+        tracker.tag({"mlflow.note.content": words})
     return folder / PICTURE
-
-
-def _note(champion: TrialRecord, study: Study) -> str:
-    """Return what MLflow says at the head of the study's run."""
-    return (
-        f"**{champion.architecture.label}**: {champion.num_params:,} parameters, mean IoU "
-        f"{champion.mean_iou * 100:.2f} % on val, the best of {len(study.trials())} trials within "
-        f"{study.budget:,} parameters.\n\n`python -m pipeline.report {study.name}` tells more."
-    )
 
 
 def _trainings(plan: SearchPlan) -> list[Training]:

@@ -1,10 +1,26 @@
-"""What a search says on the terminal when it has ended."""
+"""What a search says when it has ended, on the terminal and at the head of its run in MLflow."""
+
+from dataclasses import dataclass
+from pathlib import Path
 
 from pipeline.runtime.confirmation_table import confirmation_lines
+from pipeline.runtime.confirming import Confirmation
 from pipeline.runtime.console import front_table
 from pipeline.runtime.records import State, TrialRecord, front
-from pipeline.runtime.session import Outcome
 from pipeline.runtime.study import Study
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run of a search leaves behind."""
+
+    trials: list[TrialRecord]
+    ended_by: str | None  # None: it was interrupted
+    picture: Path
+    mlflow: str
+    champion: str | None  # None: there is none, or none yet
+    confirmation: Confirmation | None
+    messages_lost: int
 
 
 def outcome_lines(outcome: Outcome, study: Study) -> list[str]:
@@ -40,3 +56,23 @@ def front_lines(study: Study) -> list[str]:
         f"x 100 % mIoU{above}",
         front_table(study.trials()),
     ]
+
+
+def note(trials: list[TrialRecord], study: Study, confirmation: Confirmation | None) -> str | None:
+    """Return what MLflow says at the head of the study's run; None if there is no network yet."""
+    if confirmation and (again := confirmation.best_within(study.budget)):
+        spread = "" if again.spread is None else f" ± {again.spread * 100:.2f}"
+        count = len(again.runs)
+        seeds = f"{count} seed{'s' if count > 1 else ''}"
+        basis = f"{spread} % on val, trained again with {seeds} after the search"
+        label, num_params, mean_iou = again.network.label, again.num_params, again.mean_iou
+    elif found := front(trials):
+        best, basis = found[-1], " % on val in one training"
+        label, num_params, mean_iou = best.architecture.label, best.num_params, best.mean_iou
+    else:
+        return None
+    return (
+        f"**{label}**: {num_params:,} parameters, mean IoU {mean_iou * 100:.2f}{basis}; the best "
+        f"of {len(trials)} trials within {study.budget:,} parameters.\n\n"
+        f"`python -m pipeline.report {study.name}` tells more."
+    )
