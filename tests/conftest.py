@@ -17,8 +17,12 @@ def pytest_configure(config: pytest.Config) -> None:
     environment.configure(Path(state.name))
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--table", type=Path, help="where the chaos suite writes what it saw")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         tier = item.path.relative_to(_TESTS).parts[0]
-        if tier in ("integration", "e2e", "browser"):
+        if tier in ("integration", "e2e", "browser", "chaos"):
             item.add_marker(tier)

@@ -37,3 +37,9 @@ class ServiceUnavailable(PipelineError):
 
 class TrialFailed(PipelineError):
     """A training ended without a result."""
+
+
+def one_line(error: BaseException) -> str:
+    """Return what an error of someone else's says, in a line of a message of ours."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

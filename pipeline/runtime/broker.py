@@ -1,22 +1,29 @@
 """Between those who want a network trained and the groups that train: one small Ray actor.
 
-A job waits here until a group is free, its results wait here until they are fetched. At a rung the
-group waits for the verdict before it trains on, so that no epoch is trained for nothing. A group
-that died and came back asks again and is given the job it was on, so nothing else has to know of
-the death.
+A job waits here until a group is free, its results stay here until they are no longer wanted. At a
+rung the group waits for the verdict before it trains on, so that no epoch is trained for nothing. A
+group that died and came back asks again and is given the job it was on, so nothing else has to know
+of the death; whoever follows a job may die too, and another follows it from its start.
+
+What a training does wrong ends its job. What it cannot help, such as an S3 that does not answer, is
+waited for, and in the end breaks off everything: a job is as good as new when it is over.
 """
 
 import asyncio
+import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline.core.config import EpochResult
 
 MAX_ATTEMPTS = 3
+OUTAGE_LIMIT_S = 300.0  # a machine starts again in less
+_OUTAGE_PAUSE_S = 2.0  # beside the seconds in which a group starts again
 _PATIENCE_S = 2.0  # how long a call waits; idle groups keep each other company between calls
 
 
@@ -41,11 +48,13 @@ class Job:
 class Event:
     """What became of a job: an epoch's result, or why there will be none. ``ends`` the job.
 
-    With neither result nor failure it was stopped by a verdict.
+    A ``failure`` is the training's own. An ``outage`` is none of its doing; it is waited for unless
+    it ends the job. With none of the three the job was stopped by a verdict.
     """
 
     result: EpochResult | None = None
     failure: str = ""
+    outage: str = ""
     ends: bool = False
 
 
@@ -63,6 +72,8 @@ class _Group:
     attempts: int = 0
     reached: int = 0  # the last epoch whose result was passed on
     last_error: str = ""
+    is_out: bool = False  # what it died of last was an outage
+    out_since: float | None = None  # first of those since the last result, by the broker's clock
     judged: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
@@ -70,35 +81,54 @@ class _Group:
 
 
 @dataclass
+class _Told:
+    """All that is known of a job, for whoever wants to know from which event on."""
+
+    events: list[Event] = field(default_factory=list)
+    added: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def add(self, event: Event) -> None:
+        self.events.append(event)
+        self.added.set()
+        self.added = asyncio.Event()
+
+
+@dataclass
 class Broker:
     """The actor's state; all methods run on one event loop, so none needs a lock."""
 
+    clock: Callable[[], float] = time.monotonic
     waiting: asyncio.Queue[Job] = field(default_factory=asyncio.Queue)
-    events: dict[str, asyncio.Queue[Event]] = field(
-        default_factory=lambda: defaultdict(asyncio.Queue)
-    )
+    told: dict[str, _Told] = field(default_factory=dict)
     groups: dict[int, _Group] = field(default_factory=lambda: defaultdict(_Group))
     closed: bool = False
     broken: str = ""
 
     async def submit(self, job: Job) -> None:
-        """Queue a job for the next free group."""
+        """Queue a job for the next free group, unless it was before."""
+        if job.id in self.told:
+            return
+        self.told[job.id] = _Told()
         if self.broken:
-            self.events[job.id].put_nowait(Event(failure=self.broken, ends=True))
+            self.told[job.id].add(Event(outage=self.broken, ends=True))
         else:
             self.waiting.put_nowait(job)
 
-    async def next_event(self, job_id: str) -> Event:
-        """Return the job's next event, waiting for it."""
-        event = await self.events[job_id].get()
-        if event.ends:
-            del self.events[job_id]
-        return event
+    async def event(self, job_id: str, index: int) -> Event:
+        """Return one of the job's events, counted from 0, waiting for it."""
+        told = self.told[job_id]
+        while len(told.events) <= index:
+            await told.added.wait()
+        return told.events[index]
 
-    async def judge(self, job_id: str, goes_on: bool) -> None:
-        """Tell the group that waits at a rung of this job whether to train on."""
+    async def forget(self, job_id: str) -> None:
+        """Drop what is known of a job that has ended and that no one will follow again."""
+        self.told.pop(job_id, None)
+
+    async def judge(self, job_id: str, epoch: int, goes_on: bool) -> None:
+        """Tell the group that waits at this rung of this job whether to train on."""
         for group in self.groups.values():
-            if group.job is not None and group.job.id == job_id:
+            if group.job is not None and (group.job.id, group.reached) == (job_id, epoch):
                 group.judged.set()
                 if not goes_on:
                     self._end(group, Event(ends=True))
@@ -106,7 +136,12 @@ class Broker:
     async def next_assignment(self, group_id: int) -> Assignment:
         """Return what a group, whose rank 0 asks, is to do."""
         group = self.groups[group_id]
+        if group.is_out:
+            await asyncio.sleep(_OUTAGE_PAUSE_S)
         if group.job is not None:  # the group died on it and came back
+            if group.is_out:
+                group.is_out = False
+                return Assignment(group.job)
             if group.attempts < MAX_ATTEMPTS:
                 group.attempts += 1
                 return Assignment(group.job)
@@ -119,6 +154,7 @@ class Broker:
         except TimeoutError:
             return Assignment(close=self.closed)
         group.attempts, group.reached, group.last_error = 1, 0, ""
+        group.is_out, group.out_since = False, None
         return Assignment(group.job)
 
     async def post(self, group_id: int, result: EpochResult) -> bool:
@@ -129,13 +165,13 @@ class Broker:
         group = self.groups[group_id]
         job = group.job
         if job is not None and result.epoch > group.reached:
-            group.reached = result.epoch
+            group.reached, group.out_since = result.epoch, None
             if result.is_last:
                 self._end(group, Event(result=result, ends=True))
             else:
                 if result.epoch in job.rungs:
                     group.judged.clear()
-                self.events[job.id].put_nowait(Event(result=result))
+                self.told[job.id].add(Event(result=result))
         await group.judged.wait()
         return group.job is not None
 
@@ -149,24 +185,35 @@ class Broker:
         """Remember why a group is about to die, in case its job never succeeds."""
         self.groups[group_id].last_error = cause
 
+    async def note_outage(self, group_id: int, cause: str) -> None:
+        """Have the group's job tried again, however often, until the outage has been too long."""
+        group, now = self.groups[group_id], self.clock()
+        group.is_out = True
+        if group.out_since is None:
+            group.out_since = now
+            if group.job is not None:
+                self.told[group.job.id].add(Event(outage=cause))
+        elif now - group.out_since > OUTAGE_LIMIT_S:
+            await self.break_off(cause)
+
     async def close(self) -> None:
         """Have every group end, one that has a job after its current epoch."""
         self.closed = True
         await self.break_off("the search has ended")
 
     async def break_off(self, cause: str) -> None:
-        """End all jobs, now and later: there is no group left to do them."""
-        self.broken = cause
+        """End all jobs, now and later, for a reason that is not theirs. The first cause counts."""
+        self.broken = self.broken or cause
         for group in self.groups.values():
             if group.job is not None:
-                self._end(group, Event(failure=cause, ends=True))
+                self._end(group, Event(outage=self.broken, ends=True))
         while not self.waiting.empty():
             job = self.waiting.get_nowait()
-            self.events[job.id].put_nowait(Event(failure=cause, ends=True))
+            self.told[job.id].add(Event(outage=self.broken, ends=True))
 
     def _end(self, group: _Group, event: Event) -> None:
         assert group.job is not None
-        self.events[group.job.id].put_nowait(event)
+        self.told[group.job.id].add(event)
         group.job = None
         group.judged.set()
 
@@ -176,15 +223,20 @@ def follow(broker: Any, jobs: Iterable[Job]) -> Iterator[tuple[str, Event]]:
     awaited = {}
     for job in jobs:
         ray.get(broker.submit.remote(job))
-        awaited[broker.next_event.remote(job.id)] = job.id
+        awaited[broker.event.remote(job.id, 0)] = (job.id, 0)
     while awaited:
         (ready,), _ = ray.wait(list(awaited), num_returns=1)
-        job_id, event = awaited.pop(ready), ray.get(ready)
+        (job_id, index), event = awaited.pop(ready), ray.get(ready)
         yield job_id, event
         if not event.ends:
-            awaited[broker.next_event.remote(job_id)] = job_id
+            awaited[broker.event.remote(job_id, index + 1)] = (job_id, index + 1)
 
 
 def start_broker() -> Any:
-    """Start the actor beside the driver; it needs no CPU of its own."""
-    return ray.remote(Broker).options(num_cpus=0, max_concurrency=1000).remote()
+    """Start the actor on the driver's node; it needs no CPU of its own.
+
+    Ray would choose a node at random, whose loss would be that of every running trial.
+    """
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    options = {"num_cpus": 0, "max_concurrency": 1000, "scheduling_strategy": here}
+    return ray.remote(Broker).options(**options).remote()

@@ -3,12 +3,15 @@
 import logging
 import os
 from pathlib import Path
+from typing import Any
 
 import ray
-from ray._private import services
+from ray._private import services, worker
 
 from pipeline.core.errors import ServiceUnavailable, UsageError
 from pipeline.runtime.ray_probe import check_token
+
+log = logging.getLogger(__name__)
 
 OBJECT_STORE_BYTES = 256 << 20  # only small messages pass through Ray; data comes from S3
 
@@ -21,6 +24,8 @@ def connect() -> None:
     """
     if ray.is_initialized():
         return
+    # Ray 2.60 prints what its nodes complain of to stdout, which is for results, and has no switch.
+    worker.print_to_stdstream = _log_complaint
     address = os.environ.get("RAY_ADDRESS")
     try:
         if address:
@@ -64,6 +69,11 @@ def has_gpus() -> bool:
 
 def _resources() -> dict[str, float]:
     return dict(ray.cluster_resources())  # type: ignore[no-untyped-call]  # Ray's, untyped
+
+
+def _log_complaint(data: dict[str, Any], **_: object) -> None:
+    for line in data["lines"]:
+        log.warning("ray: %s", line)
 
 
 def _start_local() -> None:

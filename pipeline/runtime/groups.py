@@ -4,11 +4,9 @@ A TorchTrainer started for each training would cost ten seconds or more before i
 group costs that once.
 """
 
-import contextlib
 import functools
 import threading
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,11 +15,13 @@ from typing import Any
 import ray
 import torch
 import torch.distributed as dist
+from fsspec.implementations.memory import MemoryFileSystem
+from pyarrow.fs import FSSpecHandler, PyFileSystem
 from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
 from pipeline.core.config import DataConfig, EpochResult, TrialSpec
-from pipeline.core.errors import PipelineError, TrialFailed
+from pipeline.core.errors import PipelineError, ServiceUnavailable, TrialFailed, one_line
 from pipeline.learning.dataset import Dataset, open_dataset
 from pipeline.learning.folder import Folder
 from pipeline.learning.loop import train
@@ -33,7 +33,6 @@ from pipeline.runtime.storage import open_folder
 
 _COLLECTIVE_TIMEOUT_S = 300
 _PATIENCE_S = 10.0
-_RAY_STATE = ".ray"
 
 
 @dataclass(frozen=True)
@@ -61,17 +60,16 @@ def _opened(data: DataConfig) -> tuple[Dataset, Split, Split]:
 
 
 @contextmanager
-def training_groups(num_groups: int, num_workers: int, store: str) -> Iterator[Any]:
+def training_groups(num_groups: int, num_workers: int) -> Iterator[Any]:
     """Run groups of workers; yield the broker that feeds them.
 
     Args:
         num_groups: trainings at once.
         num_workers: DDP ranks of each.
-        store: URI under which Ray Train keeps its own state.
     """
     broker = start_broker()
     threads = [
-        threading.Thread(target=_run_group, args=(i, broker, num_workers, store), daemon=True)
+        threading.Thread(target=_run_group, args=(i, broker, num_workers), daemon=True)
         for i in range(num_groups)
     ]
     for thread in threads:
@@ -94,19 +92,22 @@ def train_one(spec: TrialSpec, uri: str) -> Iterator[EpochResult]:
 
     Raises:
         TrialFailed: it ended without a result; says why.
+        ServiceUnavailable: what it needs was away for too long.
     """
     num_slots(spec.training.num_workers)  # raises when the cluster is too small
     job = Job(spec.id, spec.to_json(), uri)
-    with training_groups(1, spec.training.num_workers, uri) as broker:
+    with training_groups(1, spec.training.num_workers) as broker:
         for _, event in follow(broker, [job]):
-            if event.result is None:
+            if event.ends and event.outage:
+                raise ServiceUnavailable(event.outage)
+            if event.failure:
                 raise TrialFailed(event.failure)
-            yield event.result
+            if event.result:
+                yield event.result
 
 
-def _run_group(group_id: int, broker: Any, num_workers: int, store: str) -> None:
+def _run_group(group_id: int, broker: Any, num_workers: int) -> None:
     gpu = has_gpus()
-    folder, name = open_folder(store), f"group-{uuid.uuid4().hex[:12]}"
     trainer = TorchTrainer(
         _work,
         train_loop_config={"group_id": group_id, "broker": broker},
@@ -117,9 +118,10 @@ def _run_group(group_id: int, broker: Any, num_workers: int, store: str) -> None
             num_workers=num_workers, use_gpu=gpu, resources_per_worker=None if gpu else {"CPU": 1}
         ),
         run_config=RunConfig(  # type: ignore[call-arg]  # Ray's stubs are of the API before
-            name=name,
-            storage_path=_RAY_STATE,
-            storage_filesystem=folder,
+            name=f"group-{group_id}",
+            # A group is never restored from Ray's own state: it is kept where it cannot fail.
+            storage_path="ray-train",
+            storage_filesystem=PyFileSystem(FSSpecHandler(MemoryFileSystem())),
             failure_config=FailureConfig(max_failures=-1),
             logging_config=LoggingConfig(log_level="ERROR"),
         ),
@@ -129,9 +131,6 @@ def _run_group(group_id: int, broker: Any, num_workers: int, store: str) -> None
     except Exception as cause:  # noqa: BLE001  # whatever it is, trials must not wait for ever
         reason = str(cause).strip().splitlines()[-1:] or [type(cause).__name__]
         ray.get(broker.break_off.remote(f"the training workers cannot run: {reason[0]}"))
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            folder.delete_dir(f"{_RAY_STATE}/{name}")  # a group is never restored from it
 
 
 def _work(config: dict[str, Any]) -> None:
@@ -149,12 +148,16 @@ def _work(config: dict[str, Any]) -> None:
         worker = WorkerContext(rank, world_size, device, open_folder(job.checkpoints))
         try:
             _do(job, worker, group_id, broker)
+        except (ServiceUnavailable, OSError) as error:  # OSError: of the store, S3 or a disk
+            ray.get(broker.note_outage.remote(group_id, one_line(error)))
+            raise
         except PipelineError as error:
             ray.get(broker.fail.remote(group_id, str(error)))
             if world_size > 1:  # other ranks may be waiting for this one: start the group anew
                 raise
         except Exception as error:
-            ray.get(broker.note_error.remote(group_id, f"{type(error).__name__}: {error}"))
+            cause = f"{type(error).__name__}: {one_line(error)}"
+            ray.get(broker.note_error.remote(group_id, cause))
             raise
 
 

@@ -126,7 +126,7 @@ def _groups(plan: SearchPlan, study: Study, to_train: bool) -> Iterator[tuple[in
     slots = cluster.num_slots(workers)
     if plan.effort.trials is not None and not plan.num_seeds:
         slots = min(slots, plan.effort.trials - study.progress.trials)
-    with training_groups(slots, workers, plan.studies_uri) as broker:
+    with training_groups(slots, workers) as broker:
         yield slots, broker
 
 

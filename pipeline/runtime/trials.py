@@ -16,8 +16,10 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from pipeline.core.config import TrialSpec
+from pipeline.core.errors import ServiceUnavailable
 from pipeline.core.stopping import rungs
-from pipeline.runtime.broker import Event, Job, follow
+from pipeline.runtime.broker import MAX_ATTEMPTS, Event, Job, follow
+from pipeline.runtime.console import say
 from pipeline.runtime.study import State, Study, TrialRecord
 
 _EVENT = "event"
@@ -56,7 +58,8 @@ def run_trials(
 ) -> None:
     """Train trials of the study, those left running first, until it is spent or its space used up.
 
-    Ctrl-C ends it early; what is running then stays so in the study.
+    Ctrl-C ends it early; what is running then stays so in the study. So it does when what trainings
+    need is away for too long.
 
     Args:
         study: proposes, and keeps every result.
@@ -67,10 +70,14 @@ def run_trials(
         concurrency: trainings at once.
         checkpoints: URI of a trial's own folder.
         scratch: folder on this machine for Tune's own record.
+
+    Raises:
+        ServiceUnavailable: what trainings need is away; says what.
     """
     searcher = StudySearcher(study, spec_of, broker, listeners, checkpoints, is_spent)
     trainable = tune.with_parameters(_trial, broker=broker)
-    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    # It would print the trace of an actor that died, though another follows the trial.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     tune.Tuner(
         # A trial waits for a training group, so it needs no CPU but a place in the queue.
         tune.with_resources(trainable, {"cpu": 0, "memory": 1}),
@@ -80,9 +87,16 @@ def run_trials(
             max_concurrent_trials=concurrency,
             reuse_actors=True,
         ),
-        run_config=tune.RunConfig(name=study.name, storage_path=str(scratch.resolve()), verbose=0),
+        run_config=tune.RunConfig(
+            name=study.name,
+            storage_path=str(scratch.resolve()),
+            failure_config=tune.FailureConfig(max_failures=MAX_ATTEMPTS - 1),
+            verbose=0,
+        ),
     ).fit()
     shutil.rmtree(scratch / study.name, ignore_errors=True)
+    if searcher.outage:
+        raise ServiceUnavailable(f"{searcher.outage}; the same command goes on")
 
 
 def _trial(config: dict[str, Any], broker: Any) -> None:
@@ -126,6 +140,7 @@ class StudySearcher(Searcher):
         self._listeners = listeners
         self._checkpoints = checkpoints
         self._numbers: dict[str, int] = {}
+        self.outage = ""  # what ended the search early
         self._left_running = [t for t in study.trials() if t.state is State.RUNNING]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -151,6 +166,8 @@ class StudySearcher(Searcher):
         }
 
     def _next(self) -> TrialRecord | None:
+        if self.outage:
+            return None
         if self._left_running:
             return self._left_running.pop(0)
         if self._is_spent(len(self._numbers)):
@@ -161,6 +178,8 @@ class StudySearcher(Searcher):
         """Keep an epoch's result in the study before anyone is told; at a rung, pass judgement."""
         number = self._numbers[trial_id]
         event: Event = result[_EVENT]
+        if event.outage and not event.ends:
+            say(f"trial {number} waits: {event.outage}")
         if event.result is None:
             return
         if self._study.add_result(number, event.result, _now_ms()):
@@ -170,7 +189,7 @@ class StudySearcher(Searcher):
         if event.result.epoch in rungs(event.result.epochs):
             verdict = self._study.trial(number).verdict_at(event.result.epoch)
             goes_on = verdict is None or not verdict.stop
-            self._broker.judge.remote(trial_id, goes_on)
+            self._broker.judge.remote(trial_id, event.result.epoch, goes_on)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -179,14 +198,17 @@ class StudySearcher(Searcher):
         number = self._numbers.pop(trial_id, None)
         if number is None:
             return
+        self._broker.forget.remote(trial_id)
+        event: Event = result[_EVENT] if result else Event()
         if self._study.settle(number):
             pass
         elif error:
-            self._study.fail(number, "its Tune actor died")
-        elif result and (failure := result[_EVENT].failure):
-            self._study.fail(number, failure)
-        else:
-            return  # interrupted: it stays running, and the next driver takes it up
+            self._study.fail(number, f"its Tune actor died ({MAX_ATTEMPTS} attempts)")
+        elif event.failure:
+            self._study.fail(number, event.failure)
+        else:  # interrupted: it stays running, and the next driver takes it up
+            self.outage = self.outage or (event.outage if event.ends else "")
+            return
         for listener in self._listeners:
             listener.ended(self._study.trial(number))
 

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.core.config import EpochResult
 from pipeline.runtime import broker as broker_module
-from pipeline.runtime.broker import MAX_ATTEMPTS, Assignment, Broker, Event, Job
+from pipeline.runtime.broker import MAX_ATTEMPTS, OUTAGE_LIMIT_S, Assignment, Broker, Event, Job
 
 JOB = Job("a", "{}", "folder")
 
@@ -29,8 +29,8 @@ def test_a_job_goes_to_one_group_and_its_results_come_back_in_order() -> None:
         assert await broker.next_assignment(0) == Assignment(JOB)
         assert await broker.post(0, result(1))
         assert not await broker.post(0, result(2))
-        assert await broker.next_event("a") == Event(result=result(1))
-        assert await broker.next_event("a") == Event(result=result(2), ends=True)
+        assert await broker.event("a", 0) == Event(result=result(1))
+        assert await broker.event("a", 1) == Event(result=result(2), ends=True)
 
     play(scene())
 
@@ -58,8 +58,8 @@ def test_the_epochs_that_a_group_repeats_are_passed_on_once() -> None:
         assert await broker.post(0, result(1))
         assert not await broker.post(0, result(2))
 
-        assert await broker.next_event("a") == Event(result=result(1))
-        assert await broker.next_event("a") == Event(result=result(2), ends=True)
+        assert await broker.event("a", 0) == Event(result=result(1))
+        assert await broker.event("a", 1) == Event(result=result(2), ends=True)
 
     play(scene())
 
@@ -74,7 +74,7 @@ def test_a_job_that_kills_its_group_every_time_fails_with_the_last_cause() -> No
         await broker.submit(Job("b", "{}", "folder"))
 
         assert (await broker.next_assignment(0)).job == Job("b", "{}", "folder")
-        event = await broker.next_event("a")
+        event = await broker.event("a", 0)
         assert event.ends
         assert event.failure == f"MemoryError: no room ({MAX_ATTEMPTS} attempts)"
 
@@ -89,7 +89,7 @@ def test_only_the_first_failure_of_a_job_is_told() -> None:
         await broker.fail(0, "the loss is nan")
         await broker.fail(0, "the other rank went away")
 
-        assert await broker.next_event("a") == Event(failure="the loss is nan", ends=True)
+        assert await broker.event("a", 0) == Event(failure="the loss is nan", ends=True)
         assert not await broker.post(0, result(1)), "the job is over"
 
     play(scene())
@@ -106,13 +106,13 @@ def test_a_group_waits_at_a_rung_for_the_verdict(goes_on: bool) -> None:
         await broker.next_assignment(0)
         posted = asyncio.create_task(broker.post(0, result(1)))
 
-        assert await broker.next_event("r") == Event(result=result(1))
+        assert await broker.event("r", 0) == Event(result=result(1))
         await asyncio.sleep(0)
         assert not posted.done()
-        await broker.judge("r", goes_on)
+        await broker.judge("r", 1, goes_on)
         assert await posted is goes_on
         if not goes_on:
-            assert await broker.next_event("r") == Event(ends=True)
+            assert await broker.event("r", 1) == Event(ends=True)
 
     play(scene())
 
@@ -123,16 +123,105 @@ def test_a_group_that_came_back_to_a_rung_waits_there_again() -> None:
         await broker.submit(RUNG_JOB)
         await broker.next_assignment(0)
         lost = asyncio.create_task(broker.post(0, result(1)))
-        await broker.next_event("r")
+        await broker.event("r", 0)
         lost.cancel()
         assert await broker.next_assignment(0) == Assignment(RUNG_JOB)
         again = asyncio.create_task(broker.post(0, result(1)))
         await asyncio.sleep(0)
         assert not again.done()
-        await broker.judge("r", goes_on=False)
+        await broker.judge("r", 1, goes_on=False)
 
         assert not await again
-        assert await broker.next_event("r") == Event(ends=True)
+        assert await broker.event("r", 1) == Event(ends=True)
+
+    play(scene())
+
+
+def test_the_verdict_of_an_earlier_rung_frees_no_group() -> None:
+    async def scene() -> None:
+        broker = Broker()
+        await broker.submit(Job("r", "{}", "folder", rungs=(1, 2)))
+        await broker.next_assignment(0)
+        await broker.judge("r", 1, goes_on=True)
+        posted = [asyncio.create_task(broker.post(0, result(1, 3)))]
+        await broker.event("r", 0)
+        await broker.judge("r", 1, goes_on=True)
+        assert await posted[0]
+        posted = [asyncio.create_task(broker.post(0, result(2, 3)))]
+        await broker.event("r", 1)
+        await broker.judge("r", 1, goes_on=True)
+        await asyncio.sleep(0)
+
+        assert not posted[0].done()
+        await broker.judge("r", 2, goes_on=False)
+        assert not await posted[0]
+
+    play(scene())
+
+
+def test_who_follows_a_job_anew_is_told_all_and_it_is_done_once() -> None:
+    async def scene() -> None:
+        broker = Broker()
+        await broker.submit(JOB)
+        await broker.next_assignment(0)
+        dead = asyncio.create_task(broker.event("a", 0))
+        await asyncio.sleep(0)
+        await broker.submit(JOB)
+        await broker.post(0, result(1))
+        await broker.post(0, result(2))
+
+        assert await dead == await broker.event("a", 0) == Event(result=result(1))
+        assert await broker.event("a", 1) == Event(result=result(2), ends=True)
+        assert broker.waiting.empty()
+        await broker.forget("a")
+        assert not broker.told
+
+    play(scene())
+
+
+@pytest.fixture
+def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(broker_module, "_OUTAGE_PAUSE_S", 0.0)
+
+
+@pytest.mark.usefixtures("without_pauses")
+def test_an_outage_costs_a_job_no_attempt_and_is_told_once() -> None:
+    async def scene() -> None:
+        broker = Broker(clock=lambda: 0.0)
+        await broker.submit(JOB)
+        await broker.next_assignment(0)
+        for _ in range(10 * MAX_ATTEMPTS):
+            await broker.note_outage(0, "S3 does not answer")
+            await broker.note_outage(0, "S3 does not answer")  # by another rank
+            assert (await broker.next_assignment(0)).job == JOB
+        await broker.post(0, result(1))
+        for _ in range(MAX_ATTEMPTS - 1):
+            assert (await broker.next_assignment(0)).job == JOB
+        assert (await broker.next_assignment(0)).job is None
+
+        assert await broker.event("a", 0) == Event(outage="S3 does not answer")
+        assert await broker.event("a", 1) == Event(result=result(1))
+        assert (await broker.event("a", 2)).failure
+
+    play(scene())
+
+
+@pytest.mark.usefixtures("without_pauses")
+def test_an_outage_without_end_breaks_off_everything_and_fails_nothing() -> None:
+    async def scene() -> None:
+        now = 0.0
+        broker = Broker(clock=lambda: now)
+        await broker.submit(JOB)
+        await broker.submit(Job("b", "{}", "folder"))
+        await broker.next_assignment(0)
+        while now <= OUTAGE_LIMIT_S + 60:
+            await broker.note_outage(0, "S3 does not answer")
+            await broker.next_assignment(0)
+            now += 60
+
+        for job, index in (("a", 1), ("b", 0)):
+            over = Event(outage="S3 does not answer", ends=True)
+            assert await broker.event(job, index) == over
 
     play(scene())
 
@@ -143,7 +232,7 @@ def test_closing_frees_a_group_that_waits_for_a_verdict() -> None:
         await broker.submit(RUNG_JOB)
         await broker.next_assignment(0)
         posted = asyncio.create_task(broker.post(0, result(1)))
-        await broker.next_event("r")
+        await broker.event("r", 0)
         await broker.close()
 
         assert not await posted
@@ -164,7 +253,7 @@ def test_closing_ends_a_running_job_after_its_epoch() -> None:
     play(scene())
 
 
-def test_an_idle_group_is_told_so_after_a_while(monkeypatch: Any) -> None:
+def test_an_idle_group_is_told_so_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(broker_module, "_PATIENCE_S", 0.01)
 
     async def scene() -> None:
@@ -173,7 +262,7 @@ def test_an_idle_group_is_told_so_after_a_while(monkeypatch: Any) -> None:
     play(scene())
 
 
-def test_when_no_group_is_left_every_job_fails_now_and_later() -> None:
+def test_when_no_group_is_left_every_job_is_broken_off_now_and_later() -> None:
     async def scene() -> None:
         broker = Broker()
         await broker.submit(JOB)
@@ -183,6 +272,6 @@ def test_when_no_group_is_left_every_job_fails_now_and_later() -> None:
         await broker.submit(Job("c", "{}", "folder"))
 
         for job in "abc":
-            assert await broker.next_event(job) == Event(failure="no workers", ends=True)
+            assert await broker.event(job, 0) == Event(outage="no workers", ends=True)
 
     play(scene())

@@ -1,0 +1,177 @@
+"""A small cluster of the tests' own: S3, MLflow and nodes of Ray, each a process that can be killed.
+
+The nodes have addresses of their own on the loopback interface and share this machine's files.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from unittest.mock import patch
+
+import psutil
+
+from pipeline.core.layout import Layout
+from pipeline.runtime import loopback, services
+from pipeline.runtime.service_state import ServiceFolder
+from pipeline.runtime.sharding import shard_dataset
+from pipeline.runtime.tasks import in_process
+from pipeline.sources.streets.source import Streets
+
+DATASET = "streets-32x48"
+
+_HEAD = "127.0.0.2"
+_START_LIMIT_S = 120
+_OURS = ("AWS_", "MLFLOW_", "RAY_", "TUNE_")
+
+TUNE_ACTOR = "ray::ImplicitFunc"
+TRAIN_WORKER = "ray::RayTrainWorker"
+RAYLET = "raylet"
+
+
+def wait_until(is_so: Callable[[], object], what: str, limit_s: float = 180.0) -> None:
+    """Wait for something to be so; say what was waited for if it never is."""
+    deadline = time.monotonic() + limit_s
+    while not is_so():
+        assert time.monotonic() < deadline, f"{what}: not within {limit_s:.0f} s"
+        time.sleep(0.05)
+
+
+@dataclass(frozen=True)
+class Node:
+    """One `ray start --block`, which ends when one of its processes does."""
+
+    process: "subprocess.Popen[bytes]"
+
+    def find(self, title: str) -> list[psutil.Process]:
+        """Return the node's processes whose title or program starts so, oldest first."""
+        found = []
+        for one in psutil.Process(self.process.pid).children(recursive=True):
+            with suppress(psutil.Error):
+                words = one.cmdline()
+                if words and (words[0].startswith(title) or Path(words[0]).name == title):
+                    found.append(one)
+        return sorted(found, key=lambda one: one.pid)
+
+    def wait_for(self, title: str) -> list[psutil.Process]:
+        """Return them as soon as there is one."""
+        wait_until(lambda: self.find(title), title)
+        return self.find(title)
+
+    def stop(self) -> None:
+        """End the node and all that it started."""
+        mine = [psutil.Process(self.process.pid)] if self.process.poll() is None else []
+        mine += [below for one in mine for below in one.children(recursive=True)]
+        for one in mine:
+            with suppress(psutil.Error):
+                one.kill()
+        psutil.wait_procs(mine, timeout=20)
+        self.process.wait(20)
+
+
+@dataclass
+class Site:
+    """Where the searches of the suite run; ``environment`` is a driver's, and a node's."""
+
+    folder: Path
+    environment: dict[str, str]
+    port: int
+    _used: int = field(default=2, init=False)
+
+    @property
+    def state_dir(self) -> Path:
+        """Return the folder of the services and studies."""
+        return self.folder / "state"
+
+    @property
+    def dataset_uri(self) -> str:
+        """Return where the suite's data set is."""
+        return f"s3://cgnet/datasets/{DATASET}"
+
+    @property
+    def address(self) -> str:
+        """Return the cluster's, for RAY_ADDRESS."""
+        return f"{_HEAD}:{self.port}"
+
+    @contextmanager
+    def head(self) -> Iterator[Node]:
+        """Run the head, which trains nothing."""
+        words = ["--head", f"--port={self.port}", "--num-cpus=0", f"--temp-dir={self.folder}/ray"]
+        ports = loopback.choose_ports({"dashboard": 28265})
+        words += [f"--node-ip-address={_HEAD}", f"--dashboard-port={ports['dashboard']}"]
+        with self._node(words, {}) as node:
+            yield node
+
+    @contextmanager
+    def worker(self, num_cpus: int = 1, **environment: str) -> Iterator[Node]:
+        """Run a node that trains on so many CPUs."""
+        self._used += 1
+        words = [f"--address={self.address}", f"--node-ip-address=127.0.0.{self._used}"]
+        with self._node([*words, f"--num-cpus={num_cpus}"], environment) as node:
+            yield node
+
+    @contextmanager
+    def _node(self, words: list[str], environment: Mapping[str, str]) -> Iterator[Node]:
+        log = self.folder / f"node-{self._used}.log"
+        with log.open("w") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *words]
+                + ["--object-store-memory=100000000", "--disable-usage-stats"],
+                env=self.environment | environment,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        node = Node(process)
+        try:
+            wait_until(lambda: "runtime started" in log.read_text(), f"{log}", _START_LIMIT_S)
+            yield node
+        finally:
+            node.stop()
+
+    def kill_service(self, name: str) -> None:
+        """Kill S3 or MLflow with all its processes at once."""
+        for one in ServiceFolder.in_state_dir(self.state_dir).records()[name].processes:
+            with suppress(ProcessLookupError):
+                os.kill(one.pid, signal.SIGKILL)
+
+    def revive_services(self) -> None:
+        """Do what a supervisor does: start what does not run, where it was."""
+        services.start(self.state_dir)
+
+
+@contextmanager
+def running_site(folder: Path) -> Iterator[Site]:
+    """Start services and a head without workers; end all of it afterwards."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(_OURS)}
+    site = Site(folder, environment, loopback.choose_ports({"ray": 26379})["ray"])
+    token = site.folder / "token"
+    token.write_text("0123456789abcdef" * 4)
+    token.chmod(0o600)
+    started = services.start(site.state_dir)
+    environment |= {
+        "AWS_ENDPOINT_URL_S3": started.s3_endpoint,
+        "AWS_ACCESS_KEY_ID": started.access_key,
+        "AWS_SECRET_ACCESS_KEY": started.secret_key,
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "MLFLOW_TRACKING_URI": started.mlflow_uri,
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(token),
+        "RAY_ADDRESS": site.address,
+        "XDG_CACHE_HOME": str(folder / "cache"),
+        **loopback.past_proxies(),
+    }
+    try:
+        with patch.dict(os.environ, environment):
+            source = Streets(num_train=768, num_val=48, image_size=(32, 48))
+            shard_dataset(source, DATASET, site.dataset_uri, Layout(), run=in_process)
+        with site.head():
+            yield site
+    finally:
+        services.stop(site.state_dir)
