@@ -71,7 +71,7 @@ def _resources() -> dict[str, float]:
     return dict(ray.cluster_resources())  # type: ignore[no-untyped-call]  # Ray's, untyped
 
 
-def _log_complaint(data: dict[str, Any], **_: object) -> None:
+def _log_complaint(data: dict[str, Any], ignore_prefix: bool) -> None:
     for line in data["lines"]:
         log.warning("ray: %s", line)
 
