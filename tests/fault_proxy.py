@@ -117,11 +117,14 @@ class _Head:
 
 
 class FaultProxy:
-    """Runs in a thread while its context is open; ``endpoint`` is what clients are given."""
+    """Runs in a thread while its context is open; ``endpoint`` is what clients are given.
+
+    ``plan`` may be replaced by another one at any time.
+    """
 
     def __init__(self, upstream: str, plan: FaultPlan) -> None:
         self._upstream = urlsplit(upstream)
-        self._plan = plan
+        self.plan = plan
         self._times: Counter[SeenRequest] = Counter()
         self._by_object: Counter[tuple[str, str]] = Counter()
         self._injected: Counter[Fault] = Counter()
@@ -183,7 +186,7 @@ class FaultProxy:
         request = SeenRequest(head.words[0], path, query, head.headers.get("range", ""))
         self._requests.append(request)
         fault = self._choose(request)
-        await asyncio.sleep(self._plan.latency_s)
+        await asyncio.sleep(self.plan.latency_s)
         if fault in _CODES:
             await _refuse(fault, request, head, reader, writer)
             return False
@@ -207,7 +210,7 @@ class FaultProxy:
             server_writer.close()
 
     def _choose(self, request: SeenRequest) -> Fault | None:
-        plan, target = self._plan, (request.method, request.path)
+        plan, target = self.plan, (request.method, request.path)
         times_before, self._times[request] = self._times[request], self._times[request] + 1
         if not plan.concerns(request):
             return None
@@ -238,14 +241,14 @@ class FaultProxy:
             if fault not in (None, Fault.DRIP):
                 _reset(writer)  # there is no body to break
                 return False
-            rate = self._plan.drip_bytes_per_s if fault else None
+            rate = self.plan.drip_bytes_per_s if fault else None
             await _send(writer, answer.raw)
             if has_body:
                 async for piece in _body(answer, server, until_end=True):
                     await _send(writer, piece, rate)
             return not has_body or answer.is_chunked or answer.length is not None
         await _send(writer, answer.raw)
-        await _send(writer, await server.readexactly(self._plan.cut(request, answer.length)))
+        await _send(writer, await server.readexactly(self.plan.cut(request, answer.length)))
         if fault is Fault.STALL:
             await asyncio.Event().wait()
         elif fault is Fault.RESET_IN_BODY:

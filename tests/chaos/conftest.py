@@ -1,12 +1,23 @@
-"""The suite's cluster, what an undisturbed search gives, and the table that is written at the end."""
+"""The suite's cluster, what undisturbed trainings give, and the table written at the end."""
 
+import os
 import tempfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
+import torch
 
-from tests.chaos.search import Curves, Row, Search, curve
+from pipeline.core.architecture import Architecture
+from pipeline.core.config import DataConfig, TrainConfig, TrialSpec
+from pipeline.learning.context import LocalContext
+from pipeline.learning.dataset import open_dataset
+from pipeline.learning.loop import train
+from pipeline.runtime.s3_shards import open_shards
+from pipeline.runtime.storage import open_folder
+from tests.chaos.search import BATCH_SIZE, EPOCHS, Curves, Row, curve
 from tests.chaos.site import Site, running_site
 
 _HEAD = (
@@ -43,16 +54,26 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 @pytest.fixture(scope="session")
 def site() -> Iterator[Site]:
     # Ray's sockets are in it: its name must be short.
-    with tempfile.TemporaryDirectory(prefix="cgnet-", ignore_cleanup_errors=True) as folder:
-        with running_site(Path(folder)) as site:
-            yield site
+    with (
+        tempfile.TemporaryDirectory(prefix="cgnet-", ignore_cleanup_errors=True) as folder,
+        running_site(Path(folder)) as site,
+    ):
+        yield site
 
 
 @pytest.fixture(scope="session")
-def undisturbed(site: Site) -> Curves:
-    """Every network of the space as it is trained when nothing goes wrong."""
-    search = Search(site, "undisturbed", num_trials=8)
-    with site.worker():
-        search.start()
-        assert search.end() == 0, search.log.read_text()
-    return {trial.architecture.id: curve(trial.results) for trial in search.trials()}
+def undisturbed(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Curves:
+    """Return what each training gives in this process, with no cluster to go wrong."""
+    torch.set_num_threads(1)
+    with patch.dict(os.environ, site.environment):
+        dataset = open_dataset(open_folder(site.dataset_uri), shards=open_shards(site.dataset_uri))
+        data = (dataset, dataset.split("train"), dataset.split("val"))
+
+    @cache
+    def trained(architecture: Architecture) -> tuple[float, ...]:
+        context = LocalContext(open_folder(str(tmp_path_factory.mktemp("undisturbed"))), data)
+        config = DataConfig(site.dataset_uri, dataset.info.fingerprint)
+        spec = TrialSpec(architecture, config, TrainConfig(EPOCHS, BATCH_SIZE), seed=0)
+        return curve(tuple(train(spec, context)))
+
+    return lambda trial: trained(trial.architecture)

@@ -1,6 +1,7 @@
 """A search that is disturbed while it runs, and what its study says before and after."""
 
 import json
+import math
 import re
 import subprocess
 import sys
@@ -9,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from optuna.storages import RDBStorage
-from optuna.trial import FrozenTrial
+from optuna.storages import BaseStorage, RDBStorage
+from optuna.trial import FrozenTrial, TrialState
 
 from pipeline.core.config import EpochResult
 from pipeline.runtime.records import State, TrialRecord, read_record
@@ -18,10 +19,10 @@ from pipeline.runtime.study_database import parse_url
 from pipeline.runtime.study_storage import reading_storage
 from tests.chaos.site import DATASET, Site, wait_until
 
-EPOCHS = 3
+EPOCHS, BATCH_SIZE = 3, 32
 _END_LIMIT_S = 240
 
-Curves = dict[str, tuple[float, ...]]
+Curves = Callable[[TrialRecord], tuple[float, ...]]
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Row:
 
     fault: str
     happened: str = ""
-    seconds: float | None = None
+    seconds: float = math.nan
     before: int = 0
     after: int = 0
     lost: int = 0
@@ -40,7 +41,7 @@ class Row:
 
     def cells(self) -> tuple[str, ...]:
         """Return the row as the table prints it."""
-        seconds = "-" if self.seconds is None else f"{self.seconds:.1f}"
+        seconds = "-" if math.isnan(self.seconds) else f"{self.seconds:.1f}"
         counts = (self.before, self.after, self.lost, self.repeated)
         return (self.fault, self.happened, seconds, *map(str, counts), self.front, self.cause)
 
@@ -54,17 +55,17 @@ class Search:
     num_trials: int = 3
     options: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
+    dataset: str = DATASET
     storage: str | None = None
-    prefix: tuple[str, ...] = ()  # a program that runs it, such as faketime
 
     def words(self) -> list[str]:
         """Return the command line."""
-        words = ["--space", "smoke", "--dataset", DATASET, "--budget", "25k"]
-        words += ["--batch-size", "32", "--epochs", str(EPOCHS), "--stopping", "none"]
+        words = ["--space", "smoke", "--dataset", self.dataset, "--budget", "25k"]
+        words += ["--batch-size", str(BATCH_SIZE), "--epochs", str(EPOCHS), "--stopping", "none"]
         words += ["--name", self.name, "--trials", str(self.num_trials)]
         words += ["--state-dir", str(self.site.state_dir), *self.options]
         words += ["--study-storage", self.storage] if self.storage else []
-        return [*self.prefix, sys.executable, "-m", "pipeline.search", *words]
+        return [sys.executable, "-m", "pipeline.search", *words]
 
     @property
     def log(self) -> Path:
@@ -104,7 +105,7 @@ class Search:
         """Return what Optuna has of the study."""
         if self.storage:
             url = parse_url(self.storage).render_as_string(hide_password=False)
-            storage = RDBStorage(url, skip_table_creation=True)
+            storage: BaseStorage = RDBStorage(url, skip_table_creation=True)
         elif (self.site.state_dir / "studies" / f"{self.name}.journal").exists():
             storage = reading_storage(self.site.state_dir, self.name)
         else:
@@ -127,25 +128,45 @@ class Search:
 
         wait_until(is_so, "one trial complete and another in its second epoch")
 
-    def disturb(self, fault: str, strike: Callable[[], object], *, limit_s: float = 180) -> Row:
-        """Let a fault happen in the middle of an epoch; return how long until training went on."""
-        self.wait_for_training()
-        before, struck = self.complete(), time.time()
-        strike()
-        wait_until(lambda: self._began_after(struck), f"training after: {fault}", limit_s)
-        return Row(fault, seconds=self._began_after(struck) - struck, before=len(before))
+    def disturb(self, fault: str, strike: Callable[[], object], *, step_s: float = 0.0) -> Row:
+        """Let a fault happen in the middle of an epoch; return how long until training went on.
 
-    def _began_after(self, moment: float) -> float:
-        """Return when the first epoch began that was trained after a moment; 0 if none was."""
-        began = [
-            reached_ms / 1000 - result.train_s - result.val_s
+        Args:
+            fault: for the table.
+            strike: makes it happen.
+            step_s: by which it sets the clock.
+        """
+        self.wait_for_training()
+        before, known, struck = self.complete(), set(self._began()), time.time()
+        strike()
+
+        def again() -> float:
+            """Return the first beginning after the fault, 0 as long as there is none."""
+            new = [began for key, began in self._began().items() if key not in known]
+            return min((began for began in new if began > struck + step_s), default=0.0)
+
+        wait_until(again, f"training after: {fault}")
+        return Row(fault, seconds=again() - struck - step_s, before=len(before))
+
+    def _began(self) -> dict[tuple[int, int], float]:
+        """Return when each epoch began, by the clock of who keeps the study."""
+        return {
+            (trial.number, result.epoch): reached_ms / 1000 - result.train_s - result.val_s
             for trial in self.trials()
             for result, reached_ms in zip(trial.results, trial.reached_ms, strict=True)
-        ]
-        return min((one for one in began if one > moment), default=0.0)
+        }
 
-    def check(self, row: Row, happened: str, undisturbed: Curves, failures: int = 0) -> Row:
-        """Make sure that nothing was lost, repeated or made up; return the row of the table."""
+    def check(
+        self, row: Row, happened: str, undisturbed: Curves | None = None, failures: int = 0
+    ) -> Row:
+        """Make sure that nothing was lost, repeated or made up; return the row of the table.
+
+        Args:
+            row: what is known so far.
+            happened: for the table.
+            undisturbed: what a training gives when nothing goes wrong; None where it is not known.
+            failures: trials that were to fail.
+        """
         trials, log = self.trials(), self.log.read_text()
         complete = [t for t in trials if t.state is State.COMPLETE]
         failed = [t for t in trials if t.state is State.FAILED]
@@ -169,12 +190,10 @@ class Search:
         assert (len(failed), lost, repeated, equal) == (failures, set(), 0, True), row
         assert all(t.failure and "\n" not in t.failure for t in failed)
         for one in self.stored():
-            assert one.values is None or one.state.name == "COMPLETE"
+            assert one.values is None or one.state is TrialState.COMPLETE
         for trial in complete:
             assert [result.epoch for result in trial.results] == list(range(1, EPOCHS + 1))
-            assert curve(trial.results) == undisturbed.get(
-                trial.architecture.id, curve(trial.results)
-            )
+            assert undisturbed is None or curve(trial.results) == undisturbed(trial)
         return row
 
     @property

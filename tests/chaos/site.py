@@ -1,4 +1,4 @@
-"""A small cluster of the tests' own: S3, MLflow and nodes of Ray, each a process that can be killed.
+"""A small cluster of the suite's own: S3, MLflow and nodes of Ray, all of which can be killed.
 
 The nodes have addresses of their own on the loopback interface and share this machine's files.
 """
@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +27,7 @@ DATASET = "streets-32x48"
 
 _HEAD = "127.0.0.2"
 _START_LIMIT_S = 120
+_RAY_START = ("-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats")
 _OURS = ("AWS_", "MLFLOW_", "RAY_", "TUNE_")
 
 TUNE_ACTOR = "ray::ImplicitFunc"
@@ -48,30 +49,39 @@ class Node:
 
     process: "subprocess.Popen[bytes]"
 
-    def find(self, title: str) -> list[psutil.Process]:
-        """Return the node's processes whose title or program starts so, oldest first."""
-        found = []
-        for one in psutil.Process(self.process.pid).children(recursive=True):
-            with suppress(psutil.Error):
-                words = one.cmdline()
-                if words and (words[0].startswith(title) or Path(words[0]).name == title):
-                    found.append(one)
-        return sorted(found, key=lambda one: one.pid)
+    def processes(self) -> list[psutil.Process]:
+        """Return the processes of its session, oldest first; some may outlive its leader."""
+        return [one for one in psutil.process_iter() if _session(one.pid) == self.process.pid]
 
-    def wait_for(self, title: str) -> list[psutil.Process]:
-        """Return them as soon as there is one."""
-        wait_until(lambda: self.find(title), title)
-        return self.find(title)
+    def find(self, title: str) -> list[psutil.Process]:
+        """Return those whose title, or program, is this or begins with it."""
+        found = []
+        for one in self.processes():
+            with suppress(psutil.Error):
+                words = one.cmdline() or [""]
+                if words[0].startswith(title) or Path(words[0]).name == title:
+                    found.append(one)
+        return found
+
+    def kill(self, title: str) -> None:
+        """Kill the newest of those."""
+        self.find(title)[-1].kill()
 
     def stop(self) -> None:
         """End the node and all that it started."""
-        mine = [psutil.Process(self.process.pid)] if self.process.poll() is None else []
-        mine += [below for one in mine for below in one.children(recursive=True)]
+        mine = self.processes()
         for one in mine:
             with suppress(psutil.Error):
                 one.kill()
-        psutil.wait_procs(mine, timeout=20)
         self.process.wait(20)
+        psutil.wait_procs(mine, timeout=20)
+
+
+def _session(pid: int) -> int:
+    try:
+        return os.getsid(pid)
+    except (ProcessLookupError, PermissionError):
+        return 0
 
 
 @dataclass
@@ -81,6 +91,7 @@ class Site:
     folder: Path
     environment: dict[str, str]
     port: int
+    nodes: list[Node] = field(default_factory=list)
     _used: int = field(default=2, init=False)
 
     @property
@@ -98,12 +109,21 @@ class Site:
         """Return the cluster's, for RAY_ADDRESS."""
         return f"{_HEAD}:{self.port}"
 
+    def find(self, title: str) -> list[psutil.Process]:
+        """Return the processes of this title on all nodes."""
+        return [one for node in self.nodes for one in node.find(title)]
+
+    def kill(self, title: str) -> None:
+        """Kill the newest of those."""
+        max(self.find(title), key=lambda one: one.pid).kill()
+
     @contextmanager
     def head(self) -> Iterator[Node]:
         """Run the head, which trains nothing."""
         words = ["--head", f"--port={self.port}", "--num-cpus=0", f"--temp-dir={self.folder}/ray"]
         ports = loopback.choose_ports({"dashboard": 28265})
         words += [f"--node-ip-address={_HEAD}", f"--dashboard-port={ports['dashboard']}"]
+        words += ["--object-store-memory=100000000"]
         with self._node(words, {}) as node:
             yield node
 
@@ -112,16 +132,16 @@ class Site:
         """Run a node that trains on so many CPUs."""
         self._used += 1
         words = [f"--address={self.address}", f"--node-ip-address=127.0.0.{self._used}"]
-        with self._node([*words, f"--num-cpus={num_cpus}"], environment) as node:
+        words += [f"--num-cpus={num_cpus}", "--object-store-memory=100000000"]
+        with self._node(words, environment) as node:
             yield node
 
     @contextmanager
-    def _node(self, words: list[str], environment: Mapping[str, str]) -> Iterator[Node]:
+    def _node(self, words: list[str], environment: dict[str, str]) -> Iterator[Node]:
         log = self.folder / f"node-{self._used}.log"
         with log.open("w") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *words]
-                + ["--object-store-memory=100000000", "--disable-usage-stats"],
+                [sys.executable, *_RAY_START, *words],
                 env=self.environment | environment,
                 stdout=output,
                 stderr=output,
@@ -130,9 +150,11 @@ class Site:
         node = Node(process)
         try:
             wait_until(lambda: "runtime started" in log.read_text(), f"{log}", _START_LIMIT_S)
+            self.nodes.append(node)
             yield node
         finally:
             node.stop()
+            self.nodes = [other for other in self.nodes if other is not node]
 
     def kill_service(self, name: str) -> None:
         """Kill S3 or MLflow with all its processes at once."""

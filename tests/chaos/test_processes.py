@@ -1,16 +1,71 @@
 """kill -9 of each kind of process that a search consists of."""
 
-import pytest
+from contextlib import ExitStack
 
 from tests.chaos.search import Curves, Row, Search
-from tests.chaos.site import TRAIN_WORKER, TUNE_ACTOR, Site
+from tests.chaos.site import RAYLET, TRAIN_WORKER, TUNE_ACTOR, Site
+
+_WORKER_LIMIT_S = 30
+_NODE_LIMIT_S = 60
 
 
-def test_a_worker_that_trains_is_killed(site: Site, undisturbed: Curves, table: list[Row]) -> None:
-    search = Search(site, "worker")
-    with site.worker() as node:
+def test_the_driver_is_killed(site: Site, undisturbed: Curves, table: list[Row]) -> None:
+    search = Search(site, "driver")
+
+    def strike() -> None:
+        search.process.kill()
+        search.process.wait()
         search.start()
-        row = search.disturb("training worker", lambda: node.find(TRAIN_WORKER)[0].kill())
+
+    with site.worker():
+        search.start()
+        row = search.disturb("driver", strike)
         assert search.end() == 0
-    table.append(search.check(row, "the group restarts from the last epoch", undisturbed))
-    assert row.seconds < 30
+    table.append(search.check(row, "the same command went on", undisturbed))
+
+
+def test_a_process_that_trains_is_killed(site: Site, undisturbed: Curves, table: list[Row]) -> None:
+    search = Search(site, "worker")
+    with site.worker():
+        search.start()
+        row = search.disturb("training process", lambda: site.kill(TRAIN_WORKER))
+        assert search.end() == 0
+    table.append(search.check(row, "its group went on after the last epoch", undisturbed))
+    assert row.seconds < _WORKER_LIMIT_S
+
+
+def test_the_actor_of_a_trial_is_killed(site: Site, undisturbed: Curves, table: list[Row]) -> None:
+    search = Search(site, "actor")
+    with site.worker():
+        search.start()
+        row = search.disturb("trial actor of Tune", lambda: site.kill(TUNE_ACTOR))
+        assert search.end() == 0
+    table.append(search.check(row, "training did not notice, another followed it", undisturbed))
+    assert row.seconds < _WORKER_LIMIT_S
+
+
+def test_a_rank_is_killed(site: Site, table: list[Row]) -> None:
+    search = Search(site, "rank", options=("--workers-per-trial", "2"))
+    with site.worker(), site.worker():
+        search.start()
+        row = search.disturb("DDP rank of two nodes", lambda: site.kill(TRAIN_WORKER))
+        assert search.end() == 0
+    table.append(search.check(row, "both ranks went on after the last epoch"))
+    assert row.seconds < _WORKER_LIMIT_S
+
+
+def test_the_raylet_of_a_node_is_killed(site: Site, undisturbed: Curves, table: list[Row]) -> None:
+    search = Search(site, "raylet")
+    with ExitStack() as nodes:
+        node = nodes.enter_context(site.worker())
+
+        def strike() -> None:
+            node.kill(RAYLET)
+            node.process.wait(60)
+            nodes.enter_context(site.worker())  # as a supervisor does
+
+        search.start()
+        row = search.disturb("raylet of the node that trains", strike)
+        assert search.end() == 0
+    table.append(search.check(row, "a new node took the trial", undisturbed))
+    assert row.seconds < _NODE_LIMIT_S

@@ -1,12 +1,8 @@
 """Studies in a real PostgreSQL: the same search, one process at a time, and no password told."""
 
-import os
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -15,62 +11,19 @@ import sqlalchemy
 from pipeline.core.effort import Effort
 from pipeline.core.errors import ServiceUnavailable, UsageError
 from pipeline.core.space import Pool
-from pipeline.runtime import loopback
 from pipeline.runtime.simulation import simulate
 from pipeline.runtime.study import Study, study_storage
 from pipeline.runtime.study_database import parse_url, study_database
+from tests.postgresql import PASSWORD, Server, running_postgresql
 from tests.unit.runtime.test_simulation import SETTINGS, outcome, pool, training
 
 __all__ = ["pool"]
 
-PASSWORD = "hush-hush"
-
-
-@dataclass(frozen=True)
-class Server:
-    """A PostgreSQL of the tests' own."""
-
-    port: int
-    password: str = field(default=PASSWORD, repr=False)
-
-    @property
-    def url(self) -> str:
-        return f"postgresql://cgnet:{self.password}@127.0.0.1:{self.port}/postgres"
-
-
-def _program(name: str) -> str:
-    debian = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
-    found = str(debian[-1]) if debian else shutil.which(name)
-    if found is None:
-        pytest.skip(f"PostgreSQL is not installed on this machine: there is no {name}")
-    return found
-
-
-def _run(*words: str) -> None:
-    """Run a program of PostgreSQL's, which does not like to be root's."""
-    if os.getuid() == 0 and shutil.which("runuser") is None:
-        pytest.skip("PostgreSQL does not run as root, and there is no runuser to be another")
-    other = ["runuser", "-u", "nobody", "--"] if os.getuid() == 0 else []
-    subprocess.run([*other, *words], cwd="/", check=True, stdout=subprocess.DEVNULL, timeout=60)
-
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    initdb, pg_ctl = _program("initdb"), _program("pg_ctl")
-    port = loopback.choose_ports({"pg": 25432})["pg"]
-    # Pytest's own folders are closed to other users.
-    with tempfile.TemporaryDirectory(prefix="cgnet-pg-", ignore_cleanup_errors=True) as folder:
-        if os.getuid() == 0:
-            shutil.chown(folder, "nobody")
-        (Path(folder) / "password").write_text(PASSWORD)
-        places = ["-D", f"{folder}/data"]
-        _run(initdb, *places, "-U", "cgnet", "-A", "scram-sha-256", f"--pwfile={folder}/password")
-        options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
-        _run(pg_ctl, *places, "-w", "-l", f"{folder}/log", "-o", options, "start")
-        try:
-            yield Server(port)
-        finally:
-            _run(pg_ctl, *places, "-w", "-m", "immediate", "stop")
+    with running_postgresql() as server:
+        yield server
 
 
 def test_a_search_is_the_one_it_would_be_in_sqlite_however_often_it_stops(

@@ -1,0 +1,85 @@
+"""kill -9 of each service that a search leans on; its supervisor brings it back a while later."""
+
+import time
+
+import pytest
+
+from tests.chaos.search import Curves, Row, Search
+from tests.chaos.site import Site
+from tests.fault_proxy import Fault, FaultPlan, FaultProxy
+from tests.postgresql import running_postgresql
+
+_AWAY_S = 10
+
+
+@pytest.mark.parametrize(
+    ("service", "happened"),
+    [
+        ("s3", "the trial waited and went on after the last epoch"),
+        ("mlflow", "training did not notice, MLflow was told later"),
+    ],
+)
+def test_a_service_is_killed(
+    site: Site, undisturbed: Curves, table: list[Row], service: str, happened: str
+) -> None:
+    search = Search(site, f"without-{service}", options=("--cache", "none"))
+
+    def strike() -> None:
+        site.kill_service(service)
+        time.sleep(_AWAY_S)
+        site.revive_services()
+
+    with site.worker():
+        search.start()
+        row = search.disturb(f"{service}, away for {_AWAY_S} s", strike)
+        assert search.end() == 0
+    table.append(search.check(row, happened, undisturbed))
+
+
+def test_postgresql_is_killed(site: Site, undisturbed: Curves, table: list[Row]) -> None:
+    with running_postgresql() as server, site.worker():
+        search = Search(site, "without-postgresql", storage=server.url)
+
+        def strike() -> None:
+            server.kill()
+            code = search.end()
+            server.start()
+            assert code == 1, "without the study nothing can be kept"
+            search.start()
+
+        search.start()
+        row = search.disturb("PostgreSQL", strike)
+        assert search.end() == 0
+        row = search.check(
+            row, "the search ended in one line, the same command went on", undisturbed
+        )
+        table.append(row)
+    (line,) = [line for line in search.log.read_text().splitlines() if line.startswith("error: ")]
+    assert "study storage postgresql" in line
+    assert server.password not in search.log.read_text()
+
+
+def test_s3_answers_errors_and_then_slowly(
+    site: Site, undisturbed: Curves, table: list[Row]
+) -> None:
+    search = Search(site, "bad-s3", num_trials=4, options=("--cache", "none"))
+    broken = FaultPlan(
+        {Fault.INTERNAL_ERROR: 0.2, Fault.SLOW_DOWN: 0.2, Fault.RESET_IN_BODY: 0.1},
+        methods=frozenset({"GET", "HEAD", "PUT"}),
+    )
+    slow = FaultPlan(
+        {Fault.DRIP: 1.0}, latency_s=0.2, drip_bytes_per_s=200_000, methods=broken.methods
+    )
+    plans = {"S3 answers half of all with 5xx or breaks off": broken, "S3 answers slowly": slow}
+    with (
+        FaultProxy(site.environment["AWS_ENDPOINT_URL_S3"], FaultPlan()) as proxy,
+        site.worker(AWS_ENDPOINT_URL_S3=proxy.endpoint),
+    ):
+        search.start()
+        rows = []
+        for fault, plan in plans.items():
+            rows.append(search.disturb(fault, lambda plan=plan: setattr(proxy, "plan", plan)))
+            proxy.plan = FaultPlan()
+        assert search.end() == 0
+        assert proxy.injected[Fault.INTERNAL_ERROR] > 0
+    table += [search.check(row, "reads were tried again", undisturbed) for row in rows]
