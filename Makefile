@@ -17,7 +17,7 @@ BUDGET ?= 0.5M
 SPACE ?= cgnet_wide
 OPTIONS ?=
 
-.PHONY: help setup check check-infra sbom hashes format test e2e test-browser screenshots preprocess \
+.PHONY: help setup check check-infra sbom hashes format test e2e chaos test-browser screenshots preprocess \
   search services-up services-down clean
 
 help:  ## show this
@@ -67,6 +67,10 @@ test: $(READY)  ## unit and integration tests, under 5 minutes on 2 cores
 
 e2e: $(READY)  ## the commands as a user types them
 	$(BIN)/pytest tests/e2e
+
+chaos: $(READY)  ## break a running search in many ways (Debian: apt-get install postgresql faketime)
+	timeout --signal=INT 20m $(BIN)/pytest tests/chaos -p no:randomly \
+	  --table docs/results/$$(date +%F)-chaos.md
 
 $(BROWSER_READY): $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[browser]'

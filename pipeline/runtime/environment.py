@@ -13,6 +13,10 @@ _SETTINGS = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # of tasks that are cancelled because another failed
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",  # how soon a dead worker is noticed; default 2
+    # A node that is gone is given up after 5 s where its machine says so, 30 s where nothing does.
+    "RAY_health_check_period_ms": "1000",  # default 3000
+    "RAY_health_check_timeout_ms": "5000",  # default 10000
+    "RAY_health_check_failure_threshold": "5",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",

@@ -4,6 +4,7 @@ A TorchTrainer started for each training would cost ten seconds or more before i
 group costs that once.
 """
 
+import errno
 import functools
 import threading
 import time
@@ -17,6 +18,7 @@ import torch
 import torch.distributed as dist
 from fsspec.implementations.memory import MemoryFileSystem
 from pyarrow.fs import FSSpecHandler, PyFileSystem
+from ray.exceptions import RayError
 from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
@@ -28,6 +30,7 @@ from pipeline.learning.loop import train
 from pipeline.learning.split import Split
 from pipeline.runtime.broker import Assignment, Job, follow, start_broker
 from pipeline.runtime.cluster import has_gpus, num_slots
+from pipeline.runtime.console import say
 from pipeline.runtime.s3_shards import open_shards
 from pipeline.runtime.storage import open_folder
 
@@ -130,7 +133,10 @@ def _run_group(group_id: int, broker: Any, num_workers: int) -> None:
         trainer.fit()
     except Exception as cause:  # noqa: BLE001  # whatever it is, trials must not wait for ever
         reason = str(cause).strip().splitlines()[-1:] or [type(cause).__name__]
-        ray.get(broker.break_off.remote(f"the training workers cannot run: {reason[0]}"))
+        try:
+            ray.get(broker.break_off.remote(f"the training workers cannot run: {reason[0]}"))
+        except RayError:  # the broker is on this node, and Ray ends this process next
+            say("error: Ray's node on this machine has died; the same command goes on")
 
 
 def _work(config: dict[str, Any]) -> None:
@@ -148,17 +154,25 @@ def _work(config: dict[str, Any]) -> None:
         worker = WorkerContext(rank, world_size, device, open_folder(job.checkpoints))
         try:
             _do(job, worker, group_id, broker)
-        except (ServiceUnavailable, OSError) as error:  # OSError: of the store, S3 or a disk
-            ray.get(broker.note_outage.remote(group_id, one_line(error)))
-            raise
-        except PipelineError as error:
-            ray.get(broker.fail.remote(group_id, str(error)))
-            if world_size > 1:  # other ranks may be waiting for this one: start the group anew
-                raise
         except Exception as error:
-            cause = f"{type(error).__name__}: {one_line(error)}"
-            ray.get(broker.note_error.remote(group_id, cause))
+            if _is_outage(error):
+                ray.get(broker.note_outage.remote(group_id, one_line(error)))
+            elif isinstance(error, PipelineError):
+                ray.get(broker.fail.remote(group_id, str(error)))
+                if world_size == 1:
+                    continue
+                # Other ranks may be waiting for this one: start the group anew.
+            else:
+                cause = f"{type(error).__name__}: {one_line(error)}"
+                ray.get(broker.note_error.remote(group_id, cause))
             raise
+
+
+def _is_outage(error: Exception) -> bool:
+    """Return whether a training met what is none of its doing: a service or a disk that fails."""
+    if isinstance(error, OSError):
+        return error.errno != errno.ENOMEM  # memory is what the training itself has taken
+    return isinstance(error, ServiceUnavailable)
 
 
 def _do(job: Job, context: WorkerContext, group_id: int, broker: Any) -> None:

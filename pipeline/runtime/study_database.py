@@ -5,10 +5,13 @@ a URL without, as the PostgreSQL library reads PGSERVICEFILE, PGPASSFILE and PGP
 """
 
 import fcntl
+import logging
 import os
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import optuna.exceptions
 import sqlalchemy
@@ -16,7 +19,9 @@ from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from pipeline.core.errors import ServiceUnavailable, UsageError
+from pipeline.core.errors import ServiceUnavailable, UsageError, one_line
+
+log = logging.getLogger(__name__)
 
 _DRIVERS = {
     "postgres": "postgresql+psycopg",
@@ -27,6 +32,8 @@ _DRIVERS = {
 _SECRET_PARAMETERS = ("password", "sslpassword")
 _HIDDEN = "***"
 _CONNECT_LIMIT_S = 10
+_OUTAGE_LIMIT_S = 120.0
+_PAUSE_S = 1.0
 
 
 def parse_url(text: str) -> URL:
@@ -69,45 +76,99 @@ def study_database(address: str, name: str, keep: bool = True) -> Iterator[BaseS
         ServiceUnavailable: the database cannot be used, now or later on.
     """
     url = parse_url(address)
-    with _telling_why(url), _locked(url, name):
+    with _telling_why(url):
         if not (keep or _holds(url, name)):
             yield InMemoryStorage()
-            return
-        storage = RDBStorage(
-            url.render_as_string(hide_password=False), engine_kwargs={"pool_pre_ping": True}
-        )
-        try:
-            yield storage
-        finally:
-            storage.remove_session()
-            storage.engine.dispose()
+        elif url.drivername == "sqlite":
+            with _file_lock(url, name), _opened(url) as storage:
+                yield storage
+        else:
+            with (
+                closing(_Server(url, name)) as server,
+                _opened(url, creator=server.connect) as storage,
+            ):
+                yield storage
 
 
 @contextmanager
-def _locked(url: URL, name: str) -> Iterator[None]:
-    with _file_lock(url, name) if url.drivername == "sqlite" else _server_lock(url, name) as free:
-        if not free:
-            raise UsageError(
-                f"study {name} in {shown(url)} is being searched by another process: wait, or "
-                "choose another --name"
-            )
-        yield
-
-
-@contextmanager
-def _server_lock(url: URL, name: str) -> Iterator[bool]:
-    """Hold a lock of the server's for as long as this connection lives, on whatever machine."""
-    engine = _engine(url)
+def _opened(url: URL, **options: Any) -> Iterator[RDBStorage]:
+    address = url.render_as_string(hide_password=False)
+    storage = RDBStorage(address, engine_kwargs={"pool_pre_ping": True, **options})
     try:
-        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            query = sqlalchemy.text("SELECT pg_try_advisory_lock(hashtextextended(:name, 0))")
-            yield bool(connection.execute(query, {"name": f"cgnet study {name}"}).scalar())
+        yield storage
     finally:
-        engine.dispose()
+        storage.remove_session()
+        storage.engine.dispose()
+
+
+class _Server:
+    """Makes connections to PostgreSQL, each once a connection of its own holds the study's lock.
+
+    The lock ends with this process, on whatever machine. SQLAlchemy asks for a connection at the
+    start, and when one that it has is dead: so after an outage nothing is written without the lock.
+    A server that was there once is waited for.
+    """
+
+    def __init__(self, url: URL, name: str) -> None:
+        self._url, self._name = url, name
+        self._dialect = sqlalchemy.create_engine(url).dialect
+        self._lock: Any = None
+        self._patience_s = 0.0
+
+    def connect(self) -> Any:
+        """Return a new connection of the driver's.
+
+        Raises:
+            UsageError: another process has the study open.
+        """
+        deadline = time.monotonic() + self._patience_s
+        while True:
+            try:
+                self._hold_lock()
+                connection = self._new()
+            except (self._dialect.loaded_dbapi.OperationalError, UsageError) as cause:
+                if time.monotonic() >= deadline:
+                    raise
+                log.warning("study storage waits: %s", one_line(cause))
+                time.sleep(_PAUSE_S)
+            else:
+                self._patience_s = _OUTAGE_LIMIT_S
+                return connection
+
+    def close(self) -> None:
+        """Let go of the lock."""
+        if self._lock is not None:
+            self._lock.close()
+
+    def _hold_lock(self) -> None:
+        if self._lock is not None:
+            try:
+                self._lock.execute("SELECT 1")
+            except self._dialect.loaded_dbapi.OperationalError:
+                self._lock.close()
+            else:
+                return
+        self._lock = self._new()
+        self._lock.autocommit = True
+        query = "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))"
+        if not self._lock.execute(query, [f"cgnet study {self._name}"]).fetchone()[0]:
+            self._lock.close()
+            raise _taken(self._url, self._name)
+
+    def _new(self) -> Any:
+        args, options = self._dialect.create_connect_args(self._url)
+        return self._dialect.connect(*args, **{**options, "connect_timeout": _CONNECT_LIMIT_S})
+
+
+def _taken(url: URL, name: str) -> UsageError:
+    return UsageError(
+        f"study {name} in {shown(url)} is being searched by another process: wait, or choose "
+        "another --name"
+    )
 
 
 @contextmanager
-def _file_lock(url: URL, name: str) -> Iterator[bool]:
+def _file_lock(url: URL, name: str) -> Iterator[None]:
     path = Path(f"{url.database}.{name}.lock")
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise UsageError(
@@ -116,17 +177,17 @@ def _file_lock(url: URL, name: str) -> Iterator[bool]:
     with path.open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
+        except BlockingIOError as cause:
+            raise _taken(url, name) from cause
+        yield
 
 
 def _holds(url: URL, name: str) -> bool:
     """Return whether the study is there, without making so much as a table."""
     if url.drivername == "sqlite" and not Path(str(url.database)).exists():
         return False
-    engine = _engine(url)
+    limits = {} if url.drivername == "sqlite" else {"connect_timeout": _CONNECT_LIMIT_S}
+    engine = sqlalchemy.create_engine(url, connect_args=limits)
     try:
         with engine.connect() as connection:
             if not sqlalchemy.inspect(connection).has_table("studies"):
@@ -135,11 +196,6 @@ def _holds(url: URL, name: str) -> bool:
             return connection.execute(query, {"name": name}).first() is not None
     finally:
         engine.dispose()
-
-
-def _engine(url: URL) -> sqlalchemy.Engine:
-    limits = {} if url.drivername == "sqlite" else {"connect_timeout": _CONNECT_LIMIT_S}
-    return sqlalchemy.create_engine(url, connect_args=limits)
 
 
 @contextmanager

@@ -6,12 +6,15 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import sqlalchemy
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.pool import NullPool
 
 from pipeline.core.config import EpochResult
 from pipeline.runtime.records import State, TrialRecord, read_record
@@ -103,15 +106,23 @@ class Search:
 
     def stored(self) -> list[FrozenTrial]:
         """Return what Optuna has of the study."""
-        if self.storage:
-            url = parse_url(self.storage).render_as_string(hide_password=False)
-            storage: BaseStorage = RDBStorage(url, skip_table_creation=True)
-        elif (self.site.state_dir / "studies" / f"{self.name}.journal").exists():
-            storage = reading_storage(self.site.state_dir, self.name)
-        else:
-            return []
-        found = [one for one in storage.get_all_studies() if one.study_name == self.name]
-        return storage.get_all_trials(found[0]._study_id, deepcopy=False) if found else []
+        with self._storage() as storage:
+            studies = storage.get_all_studies() if storage else []
+            found = [one for one in studies if one.study_name == self.name]
+            return storage.get_all_trials(found[0]._study_id, deepcopy=False) if found else []
+
+    @contextmanager
+    def _storage(self) -> Iterator[BaseStorage | None]:
+        if self.storage is None:
+            is_there = (self.site.state_dir / "studies" / f"{self.name}.journal").exists()
+            yield reading_storage(self.site.state_dir, self.name) if is_there else None
+            return
+        engine = sqlalchemy.create_engine(parse_url(self.storage), poolclass=NullPool)
+        is_there = sqlalchemy.inspect(engine).has_table("alembic_version")
+        url = engine.url.render_as_string(hide_password=False)
+        yield (
+            RDBStorage(url, {"poolclass": NullPool}, skip_table_creation=True) if is_there else None
+        )
 
     def complete(self) -> dict[int, TrialRecord]:
         """Return the trials that came to their end, by number."""
@@ -128,7 +139,7 @@ class Search:
 
         wait_until(is_so, "one trial complete and another in its second epoch")
 
-    def disturb(self, fault: str, strike: Callable[[], object], *, step_s: float = 0.0) -> Row:
+    def disturb(self, fault: str, strike: Callable[[], object], step_s: float = 0.0) -> Row:
         """Let a fault happen in the middle of an epoch; return how long until training went on.
 
         Args:

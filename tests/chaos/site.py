@@ -40,7 +40,7 @@ def wait_until(is_so: Callable[[], object], what: str, limit_s: float = 180.0) -
     deadline = time.monotonic() + limit_s
     while not is_so():
         assert time.monotonic() < deadline, f"{what}: not within {limit_s:.0f} s"
-        time.sleep(0.05)
+        time.sleep(0.25)
 
 
 @dataclass(frozen=True)
@@ -128,11 +128,11 @@ class Site:
             yield node
 
     @contextmanager
-    def worker(self, num_cpus: int = 1, **environment: str) -> Iterator[Node]:
-        """Run a node that trains on so many CPUs."""
+    def worker(self, **environment: str) -> Iterator[Node]:
+        """Run a node that trains on one CPU, with something in its environment."""
         self._used += 1
         words = [f"--address={self.address}", f"--node-ip-address=127.0.0.{self._used}"]
-        words += [f"--num-cpus={num_cpus}", "--object-store-memory=100000000"]
+        words += ["--num-cpus=1", "--object-store-memory=100000000"]
         with self._node(words, environment) as node:
             yield node
 
@@ -158,9 +158,11 @@ class Site:
 
     def kill_service(self, name: str) -> None:
         """Kill S3 or MLflow with all its processes at once."""
-        for one in ServiceFolder.in_state_dir(self.state_dir).records()[name].processes:
+        record = ServiceFolder.in_state_dir(self.state_dir).records()[name]
+        for one in record.processes:
             with suppress(ProcessLookupError):
                 os.kill(one.pid, signal.SIGKILL)
+        wait_until(lambda: all(map(loopback.is_free, record.ports.values())), "an end of it")
 
     def revive_services(self) -> None:
         """Do what a supervisor does: start what does not run, where it was."""
@@ -187,6 +189,10 @@ def running_site(folder: Path) -> Iterator[Site]:
         "RAY_AUTH_TOKEN_PATH": str(token),
         "RAY_ADDRESS": site.address,
         "XDG_CACHE_HOME": str(folder / "cache"),
+        # As infra/ sets them on the head.
+        "RAY_health_check_period_ms": "1000",
+        "RAY_health_check_timeout_ms": "5000",
+        "RAY_health_check_failure_threshold": "5",
         **loopback.past_proxies(),
     }
     try:

@@ -2,6 +2,8 @@
 
 from contextlib import ExitStack
 
+import psutil
+
 from tests.chaos.search import Curves, Row, Search
 from tests.chaos.site import RAYLET, TRAIN_WORKER, TUNE_ACTOR, Site
 
@@ -68,4 +70,28 @@ def test_the_raylet_of_a_node_is_killed(site: Site, undisturbed: Curves, table: 
         row = search.disturb("raylet of the node that trains", strike)
         assert search.end() == 0
     table.append(search.check(row, "a new node took the trial", undisturbed))
+    assert row.seconds < _NODE_LIMIT_S
+
+
+def test_the_raylet_of_the_driver_is_killed(
+    site: Site, undisturbed: Curves, table: list[Row]
+) -> None:
+    """Ray ends the driver with it, so the command is typed again."""
+    own_ray = {"RAY_ADDRESS": "", "RAY_OVERRIDE_RESOURCES": '{"CPU": 1}'}
+    search = Search(site, "driver-raylet", environment=own_ray)
+
+    def strike() -> None:
+        for one in psutil.Process(search.process.pid).children():
+            if one.name() == RAYLET:
+                one.kill()
+        assert search.end() == 1
+        search.start()
+
+    search.start()
+    row = search.disturb("raylet of the driver, on one machine", strike)
+    assert search.end() == 0
+    assert "Ray's node on this machine has died" in search.log.read_text()
+    table.append(
+        search.check(row, "the search ended in one line, the same command went on", undisturbed)
+    )
     assert row.seconds < _NODE_LIMIT_S

@@ -1,6 +1,7 @@
 """kill -9 of each service that a search leans on; its supervisor brings it back a while later."""
 
 import time
+from functools import partial
 
 import pytest
 
@@ -33,6 +34,7 @@ def test_a_service_is_killed(
         search.start()
         row = search.disturb(f"{service}, away for {_AWAY_S} s", strike)
         assert search.end() == 0
+    assert "MLflow has not taken" not in search.log.read_text()
     table.append(search.check(row, happened, undisturbed))
 
 
@@ -42,20 +44,13 @@ def test_postgresql_is_killed(site: Site, undisturbed: Curves, table: list[Row])
 
         def strike() -> None:
             server.kill()
-            code = search.end()
+            time.sleep(_AWAY_S)
             server.start()
-            assert code == 1, "without the study nothing can be kept"
-            search.start()
 
         search.start()
-        row = search.disturb("PostgreSQL", strike)
+        row = search.disturb(f"PostgreSQL, away for {_AWAY_S} s", strike)
         assert search.end() == 0
-        row = search.check(
-            row, "the search ended in one line, the same command went on", undisturbed
-        )
-        table.append(row)
-    (line,) = [line for line in search.log.read_text().splitlines() if line.startswith("error: ")]
-    assert "study storage postgresql" in line
+        table.append(search.check(row, "the driver waited, training did not notice", undisturbed))
     assert server.password not in search.log.read_text()
 
 
@@ -78,7 +73,7 @@ def test_s3_answers_errors_and_then_slowly(
         search.start()
         rows = []
         for fault, plan in plans.items():
-            rows.append(search.disturb(fault, lambda plan=plan: setattr(proxy, "plan", plan)))
+            rows.append(search.disturb(fault, partial(setattr, proxy, "plan", plan)))
             proxy.plan = FaultPlan()
         assert search.end() == 0
         assert proxy.injected[Fault.INTERNAL_ERROR] > 0

@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import sqlalchemy
 from pipeline.core.effort import Effort
 from pipeline.core.errors import ServiceUnavailable, UsageError
 from pipeline.core.space import Pool
+from pipeline.runtime import study_database as study_database_module
 from pipeline.runtime.simulation import simulate
 from pipeline.runtime.study import Study, study_storage
 from pipeline.runtime.study_database import parse_url, study_database
@@ -113,9 +116,10 @@ def test_a_refusal_is_one_line_without_the_password(
     assert not any(word in str(refused.value) for word in ("hush-hush", "hush-push"))
 
 
-def test_a_database_that_goes_away_during_a_search_is_told_in_one_line(
-    server: Server, pool: Pool
+def test_a_database_that_goes_away_for_good_is_told_in_one_line(
+    server: Server, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(study_database_module, "_OUTAGE_LIMIT_S", 0.0)
     _execute(server, "CREATE DATABASE doomed TEMPLATE template0")
 
     def search() -> None:
@@ -130,6 +134,31 @@ def test_a_database_that_goes_away_during_a_search_is_told_in_one_line(
 
     assert str(lost.value).count("\n") == 0
     assert PASSWORD not in str(lost.value)
+
+
+def test_a_server_that_was_killed_is_waited_for_and_the_study_stays_locked(
+    server: Server, pool: Pool
+) -> None:
+    def revive() -> None:
+        time.sleep(2)
+        server.start()
+
+    with study_database(server.url, "revived") as storage:
+        study = Study(storage, "revived", pool, SETTINGS, seed=1)
+        assert study.propose()
+        server.kill()
+        back = threading.Thread(target=revive)
+        back.start()
+        assert study.propose()
+        back.join()
+        with (
+            pytest.raises(UsageError, match="being searched by another process"),
+            study_database(server.url, "revived"),
+        ):
+            pass
+
+    with study_database(server.url, "revived") as storage:
+        assert len(Study(storage, "revived", pool, SETTINGS, seed=1).trials()) == 2
 
 
 def _execute(server: Server, statement: str) -> None:
