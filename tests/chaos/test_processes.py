@@ -1,5 +1,6 @@
 """kill -9 of each kind of process that a search consists of."""
 
+import time
 from contextlib import ExitStack
 
 import psutil
@@ -80,12 +81,13 @@ def test_the_raylet_of_the_driver_is_killed(
     own_ray = {"RAY_ADDRESS": "", "RAY_OVERRIDE_RESOURCES": '{"CPU": 1}'}
     search = Search(site, "driver-raylet", environment=own_ray)
 
-    def strike() -> None:
+    def strike() -> float:
         for one in psutil.Process(search.process.pid).children():
             if one.name() == RAYLET:
                 one.kill()
         assert search.end() == 1
         search.start()
+        return time.time()  # until Ray noticed, the process that trains went on
 
     search.start()
     row = search.disturb("raylet of the driver, on one machine", strike)

@@ -14,6 +14,7 @@ from pyarrow.fs import FileSelector
 
 from pipeline.core.manifest import DATASET_FILE
 from pipeline.learning.folder import Folder, read_bytes, write_bytes
+from pipeline.runtime.broker import MAX_ATTEMPTS
 from pipeline.runtime.records import State
 from pipeline.runtime.storage import open_folder
 from tests.chaos.search import Curves, Row, Search
@@ -102,15 +103,16 @@ def test_a_trial_without_memory_fails_after_its_attempts(
     search = Search(site, "memory")
 
     def strike() -> None:
-        """Leave every process that trains no memory, until its trial has failed."""
+        """Leave no memory to the process that trains, nor to those in its place."""
+        poor: set[int] = set()
 
-        def has_failed() -> bool:
-            for one in site.find(TRAIN_WORKER):
-                with suppress(OSError):  # it may have ended by now
-                    (group / "cgroup.procs").write_text(str(one.pid))
-            return any(t.state is State.FAILED for t in search.trials())
+        def are_all_poor() -> bool:
+            for pid in {one.pid for one in site.find(TRAIN_WORKER)} - poor:
+                (group / "cgroup.procs").write_text(str(pid))
+                poor.add(pid)
+            return len(poor) == MAX_ATTEMPTS
 
-        wait_until(has_failed, "a failure")
+        wait_until(are_all_poor, "as many processes as a trial has attempts")
 
     with _little_memory() as group, site.worker():
         search.start()
