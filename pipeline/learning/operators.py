@@ -94,7 +94,7 @@ class _DilatedDepthwise(torch.autograd.Function):
         # Under autocast the gradient is less precise than what was given.
         x_BCHW, weight_C133 = (saved.to(grad_BCHW.dtype) for saved in ctx.saved_tensors)
         grad_x_BCHW = _depthwise(grad_BCHW, weight_C133.flip(2, 3), ctx.dilation)
-        grad_weight_C133 = conv2d_weight(
+        grad_weight_C133 = conv2d_weight(  # type: ignore[no-untyped-call]
             _every(x_BCHW, ctx.dilation),
             weight_C133.shape,
             _every(grad_BCHW, ctx.dilation),
