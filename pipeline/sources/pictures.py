@@ -5,6 +5,7 @@ JPEG and WebP carry none, so of these only files that cannot be decoded are told
 """
 
 import io
+import os
 import struct
 from collections.abc import Collection
 from pathlib import Path
@@ -79,10 +80,12 @@ def _decode(
         content = _content(path)
         with Image.open(io.BytesIO(content), formats=kinds) as picture:
             _check_header(path, picture, formats)
+            if (picture.mode == "RGB" or not as_rgb) and png.is_bare(picture, content):
+                return png.pixels(picture, content)
             # Decoding looks neither at a PNG's checksums nor for the end of the file.
             picture.verify()
         with Image.open(io.BytesIO(content), formats=kinds) as picture:
-            if as_rgb and (picture.mode != "RGB" or _may_be_turned(content)):
+            if as_rgb and (picture.mode != "RGB" or _may_be_turned(picture, content)):
                 return np.array(_upright(picture).convert("RGB"))
             return png.pixels(picture, content)
     except FileNotFoundError as cause:
@@ -98,15 +101,16 @@ def _decode(
 
 def _content(path: Path) -> bytes:
     with path.open("rb") as file:
-        content = file.read(MAX_MEMBER_BYTES + 1)
-    if len(content) > MAX_MEMBER_BYTES:
-        raise DataError(f"{path} has more than {MAX_MEMBER_BYTES >> 20} MiB: make it smaller")
-    return content
+        size = os.fstat(file.fileno()).st_size
+        if size > MAX_MEMBER_BYTES:
+            raise DataError(f"{path} has more than {MAX_MEMBER_BYTES >> 20} MiB: make it smaller")
+        return file.read(size)
 
 
-def _may_be_turned(content: bytes) -> bool:
+def _may_be_turned(picture: Image.Image, content: bytes) -> bool:
     """Return whether there is anything that may say so; asking Pillow would decode the picture."""
-    return any(mark in content for mark in _TURNING)
+    said = png.besides_pixels(content) if picture.format == "PNG" else content
+    return any(mark in said for mark in _TURNING)
 
 
 def _upright(picture: Image.Image) -> Image.Image:

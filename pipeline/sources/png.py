@@ -4,6 +4,7 @@ Pillow keeps the say over what a file is and whether it is taken at all; only th
 here. H height, W width.
 """
 
+import struct
 from typing import Any, cast
 
 import imagecodecs
@@ -19,6 +20,11 @@ _HOW = {
     "strategy": imagecodecs.PNG.STRATEGY.RLE,
 }
 _PLAIN_FORMATS = ("RGB", "L")
+_SIGNATURE_BYTES = 8
+_CHUNK = struct.Struct(">I4s")  # length and name; content and checksum follow
+_CHECKSUM_BYTES = 4
+_BARE = len("....IHDR") + 13 + len("....IEND")  # what is besides the pixels at the least
+_END = b"\0\0\0\0IEND\xaeB`\x82"
 
 
 def pixels(picture: Image.Image, content: bytes | memoryview) -> NDArray[np.uint8]:
@@ -44,6 +50,31 @@ def pixels(picture: Image.Image, content: bytes | memoryview) -> NDArray[np.uint
 def encode(pixels: NDArray[np.uint8]) -> bytes:
     """Return pixels, (H, W) or (H, W, 3), as a PNG file; the same ones always as the same bytes."""
     return bytes(imagecodecs.png_encode(np.ascontiguousarray(pixels), **_HOW))
+
+
+def is_bare(picture: Image.Image, content: bytes) -> bool:
+    """Return whether libpng alone does: it checks header and pixels, and there is nothing else.
+
+    Args:
+        picture: as for ``pixels``.
+        content: likewise.
+    """
+    return (
+        _is_plain(picture) and content.endswith(_END) and len(besides_pixels(content)) == _BARE
+    )
+
+
+def besides_pixels(content: bytes) -> bytes:
+    """Return what the chunks of a sound PNG hold, but for those with its pixels."""
+    pieces = []
+    position = _SIGNATURE_BYTES
+    while position < len(content) - _CHUNK.size:
+        length, name = _CHUNK.unpack_from(content, position)
+        end = position + _CHUNK.size + length
+        if name != b"IDAT":
+            pieces.append(content[position:end])
+        position = end + _CHECKSUM_BYTES
+    return b"".join(pieces)
 
 
 def _is_plain(picture: Any) -> bool:
