@@ -39,8 +39,8 @@ class Split:
         self._shards: ShardStore | None = shards
         self._cache = cache
         self._awaited: set[str] = set()  # the shards that are on their way into the cache
-        self._keep = keep
         self._kept: dict[int, Sample] = {}
+        self._room = _room(records) if keep and len(records) else None
         self._known = bytearray(len(records))  # 1 for a sample that was read and was sound
         self._skip_corrupt = skip_corrupt
         self._corrupt: dict[int, str] = {}
@@ -66,8 +66,8 @@ class Split:
             shards = cache
         sample = _read(record, shards, known=bool(self._known[index]))
         self._known[index] = True
-        if self._keep:
-            self._kept[index] = sample
+        if self._room is not None:
+            sample = self._kept[index] = _kept(sample, self._room, index, record)
             self._let_go()
         return sample
 
@@ -122,13 +122,34 @@ class Split:
 
     def _let_go(self) -> None:
         """Drop the shards, with the bytes that they hold, once no sample needs them again."""
-        if self._keep and len(self._kept) + len(self._corrupt) == len(self):
+        if self._room is not None and len(self._kept) + len(self._corrupt) == len(self):
             self._shards = self._cache = None
 
     @property
     def corrupt(self) -> tuple[str, ...]:
         """Return what was wrong with each sample that was skipped so far, in stored order."""
         return tuple(self._corrupt[index] for index in sorted(self._corrupt))
+
+
+def _room(records: Records) -> Sample:
+    """Return room for all samples decoded, (N, H, W, 3) and (N, H, W).
+
+    In two pieces and not in two a sample, since so it comes in huge pages where the system has
+    them, and filling 4 KB pages took a tenth of the first epoch.
+    """
+    shape = (len(records), records[0].height, records[0].width)
+    return Sample(np.empty((*shape, 3), dtype=np.uint8), np.empty(shape, dtype=np.uint8))
+
+
+def _kept(sample: Sample, room: Sample, index: int, record: SampleRecord) -> Sample:
+    """Return a sample where it is to stay."""
+    if sample.label_HW.shape != room.label_HW.shape[1:]:
+        raise corrupt(record, "differs in size from the first")
+    kept = Sample(room.image_HWC[index], room.label_HW[index])
+    for place, part in zip(kept, sample, strict=True):
+        place[...] = part
+        place.flags.writeable = False
+    return kept
 
 
 def _read(record: SampleRecord, shards: ShardStore, *, known: bool) -> Sample:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import botocore.exceptions
+import numpy as np
 import urllib3.exceptions
 
 from pipeline.core.errors import CorruptSample, ServiceUnavailable
@@ -76,7 +77,7 @@ class S3Shards:
 
     def read(self, shard: str, start: int, length: int) -> memoryview:
         """Return a range, see ``ShardStore``."""
-        content = bytearray(length)
+        content = memoryview(np.empty(length, dtype=np.uint8))  # in huge pages, if it is large
         received = failures = 0
         while received < length:
             before = received
@@ -97,7 +98,7 @@ class S3Shards:
                 if failures >= self._patience.attempts:
                     raise self._given_up(shard, start + received, cause) from cause
                 self._sleep(self._pause_s(failures))
-        return memoryview(content)
+        return content
 
     def _chunks(self, shard: str, start: int, length: int) -> Iterator[bytes]:
         """Yield what one request brings, in order."""

@@ -35,7 +35,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     Raises:
         DataError: the file is missing, damaged, too large or of another format.
     """
-    return _decode(path, ("PNG", "JPEG", "WEBP"), _IMAGE_FORMATS, as_rgb=True)
+    return _decode(path, ("PNG", "JPEG", "WEBP"), _IMAGE_FORMATS, (3,), as_rgb=True)
 
 
 def read_label(path: Path) -> NDArray[np.uint8]:
@@ -44,7 +44,7 @@ def read_label(path: Path) -> NDArray[np.uint8]:
     Raises:
         DataError: as ``read_image``, or it is not a map of one 8-bit value a pixel.
     """
-    return _decode(path, ("PNG",), _LABEL_FORMATS)
+    return _decode(path, ("PNG",), _LABEL_FORMATS, (2,))
 
 
 def read_mask(path: Path) -> NDArray[np.uint8]:
@@ -53,7 +53,7 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
     Raises:
         DataError: as ``read_label``.
     """
-    return _decode(path, ("PNG",), _MASK_FORMATS)
+    return _decode(path, ("PNG",), _MASK_FORMATS, (2, 3))
 
 
 def labelled(
@@ -73,15 +73,22 @@ def labelled(
 
 
 def _decode(
-    path: Path, kinds: tuple[str, ...], formats: Collection[str], *, as_rgb: bool = False
+    path: Path,
+    kinds: tuple[str, ...],
+    formats: Collection[str],
+    bare_dimensions: tuple[int, ...],
+    *,
+    as_rgb: bool = False,
 ) -> NDArray[np.uint8]:
     wanted = "PNG" if len(kinds) == 1 else "PNG, JPEG or WebP"
     try:
         content = _content(path)
+        if (shape := png.bare_shape(content)) and len(shape) in bare_dimensions:
+            if shape[0] * shape[1] > MAX_PIXELS:
+                raise DataError(_too_large(path))
+            return png.decode(content)
         with Image.open(io.BytesIO(content), formats=kinds) as picture:
             _check_header(path, picture, formats)
-            if (picture.mode == "RGB" or not as_rgb) and png.is_bare(picture, content):
-                return png.pixels(picture, content)
             # Decoding looks neither at a PNG's checksums nor for the end of the file.
             picture.verify()
         with Image.open(io.BytesIO(content), formats=kinds) as picture:
