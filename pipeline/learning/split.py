@@ -39,8 +39,8 @@ class Split:
         self._shards: ShardStore | None = shards
         self._cache = cache
         self._awaited: set[str] = set()  # the shards that are on their way into the cache
+        self._keep = keep
         self._kept: dict[int, Sample] = {}
-        self._room = _room(records) if keep and len(records) else None
         self._known = bytearray(len(records))  # 1 for a sample that was read and was sound
         self._skip_corrupt = skip_corrupt
         self._corrupt: dict[int, str] = {}
@@ -66,25 +66,35 @@ class Split:
             shards = cache
         sample = _read(record, shards, known=bool(self._known[index]))
         self._known[index] = True
-        if self._room is not None:
-            sample = self._kept[index] = _kept(sample, self._room, index, record)
+        if self._keep:
+            self._kept[index] = sample
             self._let_go()
         return sample
 
-    def fetch(self, indices: NDArray[np.int64], is_over: Callable[[], bool]) -> None:
-        """Fill the cache with the shards of samples, those first that are needed first.
+    def missing(self, indices: NDArray[np.int64]) -> list[str]:
+        """Return the shards of samples that the cache lacks, those first that are needed first.
 
-        Until a shard is there its samples are read one by one, so that nobody waits for a whole
-        one. Whatever goes wrong is left to those who read.
+        Until ``fetch`` has brought one its samples are read one by one, so that nobody waits for
+        a whole one.
 
         Args:
             indices: of the samples, in the order they are needed.
+        """
+        if (cache := self._cache) is None:
+            return []
+        missing = [shard for shard in self.records.shards_of(indices) if not cache.holds(shard)]
+        self._awaited = set(missing)
+        return missing
+
+    def fetch(self, missing: list[str], is_over: Callable[[], bool]) -> None:
+        """Fill the cache. Whatever goes wrong is left to those who read.
+
+        Args:
+            missing: see there.
             is_over: whether to stop.
         """
         if (cache := self._cache) is None:
             return
-        missing = [shard for shard in self.records.shards_of(indices) if not cache.holds(shard)]
-        self._awaited = set(missing)
         try:
             for shard in missing:
                 if is_over():
@@ -122,34 +132,13 @@ class Split:
 
     def _let_go(self) -> None:
         """Drop the shards, with the bytes that they hold, once no sample needs them again."""
-        if self._room is not None and len(self._kept) + len(self._corrupt) == len(self):
+        if self._keep and len(self._kept) + len(self._corrupt) == len(self):
             self._shards = self._cache = None
 
     @property
     def corrupt(self) -> tuple[str, ...]:
         """Return what was wrong with each sample that was skipped so far, in stored order."""
         return tuple(self._corrupt[index] for index in sorted(self._corrupt))
-
-
-def _room(records: Records) -> Sample:
-    """Return room for all samples decoded, (N, H, W, 3) and (N, H, W).
-
-    In two pieces and not in two a sample, since so it comes in huge pages where the system has
-    them, and filling 4 KB pages took a tenth of the first epoch.
-    """
-    shape = (len(records), records[0].height, records[0].width)
-    return Sample(np.empty((*shape, 3), dtype=np.uint8), np.empty(shape, dtype=np.uint8))
-
-
-def _kept(sample: Sample, room: Sample, index: int, record: SampleRecord) -> Sample:
-    """Return a sample where it is to stay."""
-    if sample.label_HW.shape != room.label_HW.shape[1:]:
-        raise corrupt(record, "differs in size from the first")
-    kept = Sample(room.image_HWC[index], room.label_HW[index])
-    for place, part in zip(kept, sample, strict=True):
-        place[...] = part
-        place.flags.writeable = False
-    return kept
 
 
 def _read(record: SampleRecord, shards: ShardStore, *, known: bool) -> Sample:

@@ -1,7 +1,8 @@
 """Tars, written member by member and read without trust.
 
-Nothing is extracted, every header is checked. Python's own reader takes a tar that was cut between two members for a whole one, and reads as much
-of a long name as its header claims; so the headers are walked here.
+Nothing is extracted, every header is checked. Python's own reader takes a tar that was cut between
+two members for a whole one, and reads as much of a long name as its header claims; so the headers
+are walked here.
 """
 
 import tarfile
