@@ -14,9 +14,8 @@ from pipeline.core.architecture import Architecture
 from pipeline.core.config import DataConfig, TrainConfig, TrialSpec
 from pipeline.core.errors import one_line
 from pipeline.learning.context import LocalContext
-from pipeline.learning.dataset import open_dataset
 from pipeline.learning.loop import train
-from pipeline.runtime.s3_shards import open_shards
+from pipeline.runtime.s3_shards import open_stored
 from pipeline.runtime.storage import open_folder
 from tests.chaos.search import BATCH_SIZE, EPOCHS, Curves, Row, curve
 from tests.chaos.site import Site, running_site
@@ -96,7 +95,7 @@ def undisturbed(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Curves:
     """Return what each training gives in this process, with no cluster to go wrong."""
     torch.set_num_threads(1)
     with patch.dict(os.environ, site.environment):
-        dataset = open_dataset(open_folder(site.dataset_uri), shards=open_shards(site.dataset_uri))
+        dataset = open_stored(site.dataset_uri)
         data = (dataset, dataset.split("train"), dataset.split("val"))
 
     @cache
