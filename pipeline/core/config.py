@@ -11,6 +11,7 @@ from pipeline.core.peer import Network, network_from_dict
 
 CachePolicy = Literal["auto", "none", "disk", "memory"]
 CorruptPolicy = Literal["fail", "skip"]
+Decay = Literal["l2", "scales", "adamw"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,9 @@ class TrainConfig:
         epochs: passes over the train split.
         batch_size: samples in a step, all workers together.
         learning_rate: of Adam at the first step; it falls as (1 - step/steps)^0.9.
-        weight_decay: L2, on every parameter.
+        weight_decay: how strong.
+        decay: of what and how: L2 through Adam on every parameter, or on the scales of batch norms
+            alone; or AdamW's, on every parameter.
         scale_range: least and greatest random enlargement of a training picture.
         num_workers: processes that share a step; each has its own batch norm statistics, so their
             number changes the curve.
@@ -48,6 +51,7 @@ class TrainConfig:
     batch_size: int = 8
     learning_rate: float = 1e-3
     weight_decay: float = 5e-4
+    decay: Decay = "l2"
     scale_range: tuple[float, float] = (0.5, 2.0)
     num_workers: int = 1
 
@@ -77,7 +81,10 @@ class TrialSpec:
     @property
     def id(self) -> str:
         """Return ten hex digits that differ whenever the training would."""
-        text = replace(self, data=replace(self.data, cache="auto")).to_json()
+        fields = json.loads(replace(self, data=replace(self.data, cache="auto")).to_json())
+        if self.training.decay == "l2":  # as it was before there was another
+            del fields["training"]["decay"]
+        text = json.dumps(fields, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:10]
 
     def to_json(self) -> str:
@@ -113,6 +120,9 @@ class EpochResult:
         val_s: seconds in validation.
         data_wait_s: seconds of ``train_s`` in which rank 0 had no batch to work on.
         corrupt: what was wrong with each sample left out so far, on any rank.
+        deployed_parameters: of the network once what training killed is taken out, after the last
+            epoch; None before it.
+        deployed_macs: multiply-accumulates of that for one picture of the data set's size.
     """
 
     epoch: int
@@ -124,6 +134,8 @@ class EpochResult:
     val_s: float
     data_wait_s: float = 0.0
     corrupt: tuple[str, ...] = ()
+    deployed_parameters: int | None = None
+    deployed_macs: int | None = None
 
     @property
     def is_last(self) -> bool:

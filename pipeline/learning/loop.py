@@ -17,12 +17,14 @@ from pipeline.core.config import EpochResult, TrainConfig, TrialSpec
 from pipeline.core.errors import TrialFailed
 from pipeline.learning.augment import augment, normalise
 from pipeline.learning.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from pipeline.learning.compact.deployed import with_deployed_cost
 from pipeline.learning.context import TrainContext, gathered, summed
 from pipeline.learning.dataset import Dataset
 from pipeline.learning.evaluation import evaluate
 from pipeline.learning.loader import Batch, TrainLoader
 from pipeline.learning.metrics import class_iou, mean_iou
 from pipeline.learning.network import build
+from pipeline.learning.optimizer import make_optimizer
 from pipeline.learning.provenance import Provenance
 from pipeline.learning.split import Split
 from pipeline.learning.weights import Deployment, save_weights
@@ -47,12 +49,7 @@ def train(spec: TrialSpec, context: TrainContext) -> Iterator[EpochResult]:
     torch.manual_seed(spec.seed)
     model = build(spec.architecture).to(context.device)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
-    optimizer = torch.optim.Adam(
-        model.parameters(),
-        lr=spec.training.learning_rate,
-        weight_decay=spec.training.weight_decay,
-        fused=True,
-    )
+    optimizer = make_optimizer(model, spec.training)
     results: tuple[EpochResult, ...] = ()
     if checkpoint := load_checkpoint(context.checkpoints, spec):
         model.load_state_dict(checkpoint.model)
@@ -77,6 +74,8 @@ def train(spec: TrialSpec, context: TrainContext) -> Iterator[EpochResult]:
             data_wait_s=data_wait_s,
             corrupt=gathered((*train_split.corrupt, *val_split.corrupt), context),
         )
+        if result.is_last:
+            result = with_deployed_cost(result, model, spec.architecture, dataset.info.image_size)
         results += (result,)
         if context.rank == 0:
             _save(spec, context, dataset, model, optimizer, results)
