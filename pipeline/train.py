@@ -98,6 +98,8 @@ def train(options: TrainOptions) -> int:
         sys.stdout.flush()
     for name, iou in zip(info.classes.names, result.class_iou, strict=True):
         sys.stdout.write(f"  {name:<12} {'-' if math.isnan(iou) else f'{iou * 100:5.1f}'}\n")
+    if result.deployed_parameters and result.deployed_parameters < network_size(network):
+        sys.stdout.write(f"deployed: {result.deployed_parameters:,} parameters are not dead\n")
     if result.corrupt:
         console.say(console.left_out(result.corrupt))
     sys.stdout.write(f"weights: {uri}/{WEIGHTS_FILE}\n")

@@ -1,6 +1,7 @@
 """The optimizer of a training: Adam, and which weights decay in which way."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import nn
@@ -22,8 +23,8 @@ def make_optimizer(model: nn.Module, training: TrainConfig) -> torch.optim.Optim
         return torch.optim.Adam(model.parameters(), lr=rate, weight_decay=decay, fused=True)
     scales = list(_norm_scales(model))
     numbers = {id(scale) for scale in scales}
-    others = [p for p in model.parameters() if id(p) not in numbers]
-    groups = [{"params": scales, "weight_decay": decay}, {"params": others}]
+    others: list[nn.Parameter] = [p for p in model.parameters() if id(p) not in numbers]
+    groups: list[dict[str, Any]] = [{"params": scales, "weight_decay": decay}, {"params": others}]
     return torch.optim.Adam(groups, lr=rate, fused=True)
 
 

@@ -1,10 +1,13 @@
 """Which network of a study is its champion, with all that is known of it."""
 
+from pipeline.core.errors import DataError
 from pipeline.learning.folder import read_bytes
 from pipeline.learning.weights import WEIGHTS_FILE
 from pipeline.runtime.champion import Champion
+from pipeline.runtime.compacted import smaller
 from pipeline.runtime.confirmations import Confirmations
 from pipeline.runtime.confirming import Confirmation
+from pipeline.runtime.console import say
 from pipeline.runtime.held_out import held_out_score
 from pipeline.runtime.networks import Network, network_of
 from pipeline.runtime.records import front
@@ -35,6 +38,7 @@ def find_champion(
         seeds=tuple(run.seed for run in best.runs),
         spread=best.spread,
         held_out=held_out_score(network, plan.data, plan.info, known),
+        compacted=_compacted(network),
     )
 
 
@@ -42,7 +46,24 @@ def _as_found(plan: SearchPlan, study: Study) -> Champion | None:
     if not (found := front(study.trials())):
         return None
     uri = plan.trial_uri(study, found[-1])
-    return Champion(study.name, study.budget, _read(uri), uri, found[-1].mean_iou)
+    network = _read(uri)
+    return Champion(
+        study=study.name,
+        budget=study.budget,
+        network=network,
+        weights_uri=uri,
+        mean_iou=found[-1].mean_iou,
+        compacted=_compacted(network),
+    )
+
+
+def _compacted(network: Network) -> Network | None:
+    """Return what ships; a network whose compaction went wrong ships as it is."""
+    try:
+        return smaller(network)
+    except DataError as error:
+        say(f"warning: the champion is not compacted: {error}")
+        return None
 
 
 def _read(uri: str) -> Network:

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from pipeline.core.architecture import Architecture
 from pipeline.core.config import CachePolicy, DataConfig, EpochResult, TrainConfig, TrialSpec
+from pipeline.core.cost import count_macs, count_parameters
 from pipeline.core.errors import CorruptSample, DataError, TrialFailed, UsageError
 from pipeline.core.peer import Peer
 from pipeline.learning.checkpoint import CHECKPOINT_FILE, load_checkpoint
@@ -87,6 +88,14 @@ def test_a_training_yields_its_epochs_in_turn(whole: Run) -> None:
     epochs = [(r.epoch, r.epochs, r.is_last) for r in whole.results]
 
     assert epochs == [(1, EPOCHS, False), (2, EPOCHS, False), (3, EPOCHS, True)]
+
+
+def test_the_last_epoch_says_what_the_network_costs_deployed(whole: Run) -> None:
+    image_size = whole.context.data[0].info.image_size
+    sizes = [(r.deployed_parameters, r.deployed_macs) for r in whole.results]
+
+    built = count_parameters(SPEC.architecture), count_macs(SPEC.architecture, *image_size)
+    assert sizes == [(None, None), (None, None), built], "so few steps kill nothing"
 
 
 def test_the_same_spec_gives_the_same_curve_and_weights_to_the_bit(
