@@ -20,6 +20,7 @@ from pipeline.learning.checkpoint import Checkpoint, load_checkpoint, save_check
 from pipeline.learning.compact.deployed import with_deployed_cost
 from pipeline.learning.context import TrainContext, gathered, summed
 from pipeline.learning.dataset import Dataset
+from pipeline.learning.denormals import flush_denormals
 from pipeline.learning.evaluation import evaluate
 from pipeline.learning.loader import Batch, TrainLoader
 from pipeline.learning.metrics import class_iou, mean_iou
@@ -43,8 +44,7 @@ def train(spec: TrialSpec, context: TrainContext) -> Iterator[EpochResult]:
         TrialFailed: the loss is no number.
         DataError: the data set or the checkpoint is not the spec's.
     """
-    # Weights that L2 drives to zero end as denormals, which cost a CPU twenty times the time.
-    torch.set_flush_denormal(True)
+    flush_denormals()
     dataset, train_split, val_split = context.dataset(spec)
     torch.manual_seed(spec.seed)
     model = build(spec.architecture).to(context.device)

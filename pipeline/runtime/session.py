@@ -13,6 +13,7 @@ from typing import Any
 from mlflow.exceptions import MlflowException
 
 from pipeline.core.errors import PipelineError
+from pipeline.learning.denormals import flush_denormals
 from pipeline.runtime import cluster, services
 from pipeline.runtime.about import StudyAbout, command_line, machine, versions
 from pipeline.runtime.champion import Champion
@@ -51,6 +52,7 @@ def run_search(plan: SearchPlan, study: Study, known: Confirmations) -> Outcome:
         ServiceUnavailable: MLflow or Ray cannot be used; nothing has been started then.
     """
     started = time.monotonic()
+    flush_denormals()  # this process scores the champion, and a sampler may use torch before
     more = _ended_by(plan, study, 0.0) is None
     to_train = more or bool(_pending(plan, study, known))
     with ThreadPoolExecutor(1) as executor:
