@@ -140,6 +140,7 @@ def table(rows: list[Row], built: int) -> list[str]:
 def timings(rows: list[Row]) -> list[str]:
     """Return the CPU's time for one picture of each network of the first seed, in turns."""
     (picture,) = random_pictures((_SIZE,), seed=0)
+    picture = picture.to(memory_format=torch.channels_last)  # as a Segmenter has it
     lines = ["| decay | strength | ms as trained | compacted | batch norm folded | gain |"]
     lines.append("|---|---:|---:|---:|---:|---:|")
     for row in (row for row in rows if row.seed == 0):

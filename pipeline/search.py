@@ -4,7 +4,7 @@ import shlex
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -26,6 +26,10 @@ class SearchOptions:
 
     budget: str
     """Most trainable parameters: digits with an optional k or M, such as 0.5M."""
+    budget_on: Literal["built", "deployed"] = "built"
+    """Whether the budget is of the network as it is built, known before it is trained, or of what
+    is left when what training killed is taken out: then networks of up to twice the budget are
+    tried if those trained before say that they will fit, and what does not is on no front."""
     dataset: str = "streets"
     """Name of a data set in the store, or the URI of one; streets is made if it is not there."""
     space: str = "cgnet"
@@ -98,6 +102,7 @@ def search(options: SearchOptions) -> int:
     from pipeline.runtime.preview import Images, preview, preview_confirmation
     from pipeline.runtime.search_plan import SearchPlan
     from pipeline.runtime.session import run_search
+    from pipeline.runtime.sizes import REACH
     from pipeline.runtime.study import Strategy, Study, study_storage
     from pipeline.runtime.warm_start import read_earlier
 
@@ -120,7 +125,8 @@ def search(options: SearchOptions) -> int:
     place = options.study_storage
     told = read_earlier(options.state_dir, earlier, settings, place) if earlier else []
     with study_storage(options.state_dir, name, not options.dry_run, place) as storage:
-        study = Study(storage, name, everything.within(budget), settings, options.seed, strategy)
+        pool = everything.within(budget * (REACH if options.budget_on == "deployed" else 1))
+        study = Study(storage, name, pool, settings, options.seed, strategy)
         if options.dry_run:
             images = Images(info.num_samples["train"], *info.image_size)
             sys.stdout.write(preview(study, everything, images, training, effort) + "\n")
@@ -130,7 +136,8 @@ def search(options: SearchOptions) -> int:
             study.warm_start(earlier, told)
             console.say(f"{len(told)} trials of study {earlier} inform the proposals")
         console.say(
-            f"study {name}: {len(study.pool):,} networks of space {space.name} fit {budget:,}; "
+            f"study {name}: {study.sizes.fits.sum():,} networks of space {space.name} fit "
+            f"{budget:,} parameters {options.budget_on}; "
             f"hypervolume counts above {floor * 100:g} % mIoU"
         )
         plan = SearchPlan(
@@ -157,6 +164,7 @@ def _settings(
         "space": space.name,
         **{f"space_{name}": list(space.labels(name)) for name in space.choices},
         "budget": budget,
+        **({} if options.budget_on == "built" else {"budget_on": options.budget_on}),
         "floor": floor,
         "epochs": options.epochs,
         "batch_size": options.batch_size,
@@ -169,6 +177,8 @@ def _simulate(options: SearchOptions, path: Path, budget: int) -> int:
     """Search a table; print the front and what the search took on the clock of its trainings."""
     if options.workers < 1:
         raise UsageError(f"--workers must be at least 1, got {options.workers}")
+    if options.budget_on == "deployed":
+        raise UsageError("--simulate knows sizes as built alone: leave --budget-on out")
     if options.after.peers:
         raise UsageError("--peers are trained, and --simulate trains nothing: leave one out")
     from optuna.storages import InMemoryStorage

@@ -85,14 +85,14 @@ class Champion:
         provenance = self.network.provenance
         lines = [
             f"CGNet {self.network.segmenter.deployment.architecture.label}, "
-            f"{self.network.num_params:,} parameters of a budget of {self.budget:,}, found by "
+            f"{self.shipped.num_params:,} parameters of a budget of {self.budget:,}, found by "
             f"study {self.study} on {info.name} (fingerprint {info.fingerprint}).",
             self._claim(),
         ]
         if self.compacted:
             lines.append(
-                f"It ships without what training killed, with the same labels: "
-                f"{self.compacted.num_params:,} parameters. {ORIGINAL_FILE} has all of them."
+                f"It was trained with {self.network.num_params:,} parameters, all of them in "
+                f"{ORIGINAL_FILE}: what training killed is taken out, which changes no label."
             )
         if self.held_out:
             lines.append(

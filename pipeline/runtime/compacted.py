@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import torch
+
 from pipeline.core.errors import DataError, UsageError
 from pipeline.learning.augment import normalise
 from pipeline.learning.compact.compaction import compact
@@ -72,4 +74,5 @@ def smaller(network: Network) -> Network | None:
 def times(networks: tuple[Network, ...], height: int, width: int) -> tuple[float, ...]:
     """Return the median seconds of each network for one picture on this CPU, taken in turns."""
     (picture,) = random_pictures(((height, width),), seed=0)
-    return latencies(tuple(one.segmenter.model for one in networks), picture, _RUNS)
+    as_labelled = picture.to(memory_format=torch.channels_last)
+    return latencies(tuple(one.segmenter.model for one in networks), as_labelled, _RUNS)

@@ -113,7 +113,7 @@ def _start_mlflow(state_dir: Path) -> None:
 
 def _ended_by(plan: SearchPlan, study: Study, seconds: float) -> str | None:
     """Return what has ended the search, or None when there is more to do."""
-    if study.progress.trials >= len(study.pool):
+    if study.is_used_up:
         return "every network that fits"
     return plan.effort.spent(study.progress, seconds)
 

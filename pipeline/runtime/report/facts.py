@@ -116,7 +116,11 @@ def provenance(view: StudyView) -> list[tuple[str, str]]:
     settings = view.settings
     rows = [
         ("data", f"{view.dataset}, fingerprint {settings.get('fingerprint', 'unknown')}"),
-        ("space", f"{settings.get('space')}, within {view.budget:,} parameters"),
+        (
+            "space",
+            f"{settings.get('space')}, within {view.budget:,} parameters "
+            f"{settings.get('budget_on', 'built')}",
+        ),
         (
             "training",
             f"{settings.get('epochs')} epochs, batches of {settings.get('batch_size')}, "

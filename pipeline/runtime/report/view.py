@@ -11,7 +11,7 @@ from pipeline.core.errors import UsageError
 from pipeline.runtime.about import StudyAbout
 from pipeline.runtime.confirmations import scores_by_network
 from pipeline.runtime.figures.series import SeedScores, is_paper
-from pipeline.runtime.records import State, TrialRecord, front, read_record
+from pipeline.runtime.records import State, TrialRecord, as_deployed, front, read_record
 from pipeline.runtime.study_storage import reading_storage, study_folder, study_names
 from pipeline.runtime.trainings import Training
 
@@ -130,4 +130,6 @@ def read_view(state_dir: Path, name: str | None) -> StudyView:
     records = [read_record(trial) for trial in study.get_trials(deepcopy=False)]
     about = StudyAbout.read(study_folder(state_dir, name))
     trials = [record for record in records if record]
+    if settings.get("budget_on") == "deployed":
+        trials = as_deployed(trials)
     return StudyView(name, settings, trials, about, scores_by_network(storage, name))
