@@ -47,6 +47,11 @@ class SearchOptions:
     """Passes over the train split in each training."""
     batch_size: int = 8
     """Pictures in a step, all workers of a trial together."""
+    learning_rate: float = TrainConfig.learning_rate
+    """Of Adam at the first step."""
+    weight_decay: float = TrainConfig.weight_decay
+    """L2 on every parameter: the stronger it is, the more filters die, and the smaller a network
+    is deployed."""
     workers_per_trial: int = 1
     """DDP workers that share one training."""
     name: str | None = None
@@ -89,6 +94,8 @@ def search(options: SearchOptions) -> int:
     training = TrainConfig(
         epochs=options.epochs,
         batch_size=options.batch_size,
+        learning_rate=options.learning_rate,
+        weight_decay=options.weight_decay,
         num_workers=options.workers_per_trial,
     )
     space.pool(num_classes=1).within(budget)  # a sieve: no data set has fewer classes
@@ -159,12 +166,17 @@ def search(options: SearchOptions) -> int:
 def _settings(
     options: SearchOptions, space: "SearchSpace", budget: int, floor: float
 ) -> dict[str, object]:
-    """Return what makes trials of a study comparable, but for the data."""
+    """Return what makes trials of a study comparable, but for the data.
+
+    Settings that there were not always are left out where they are as they were then.
+    """
+    later = ("budget_on", "learning_rate", "weight_decay")
+    changed = {name: getattr(options, name) for name in later}
     return {
         "space": space.name,
         **{f"space_{name}": list(space.labels(name)) for name in space.choices},
         "budget": budget,
-        **({} if options.budget_on == "built" else {"budget_on": options.budget_on}),
+        **{name: v for name, v in changed.items() if v != getattr(SearchOptions, name)},
         "floor": floor,
         "epochs": options.epochs,
         "batch_size": options.batch_size,

@@ -51,6 +51,11 @@ class TrainOptions:
     """Passes over the train split."""
     batch_size: int = 8
     """Pictures in a step, all workers together."""
+    learning_rate: float = TrainConfig.learning_rate
+    """Of Adam at the first step."""
+    weight_decay: float = TrainConfig.weight_decay
+    """L2 on every parameter: the stronger it is, the more filters die, and the smaller a network
+    is deployed."""
     workers: int = 1
     """DDP workers that share the training."""
     seed: int = 0
@@ -68,7 +73,11 @@ class TrainOptions:
 def train(options: TrainOptions) -> int:
     """Train; print each epoch and where the weights are. The same command goes on after a kill."""
     training = TrainConfig(
-        epochs=options.epochs, batch_size=options.batch_size, num_workers=options.workers
+        epochs=options.epochs,
+        batch_size=options.batch_size,
+        learning_rate=options.learning_rate,
+        weight_decay=options.weight_decay,
+        num_workers=options.workers,
     )
     # A wrong word is told before anything heavy is imported or started.
     chosen = _network(options)

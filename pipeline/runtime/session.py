@@ -229,8 +229,7 @@ def _trainings(plan: SearchPlan) -> list[Training]:
             plan.store,
             plan.info.name,
             plan.data.fingerprint,
-            plan.training.epochs,
-            plan.training.batch_size,
+            plan.training,
         )
     except (PipelineError, OSError):
         return []  # they are a favour: the front is drawn without

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pyarrow.fs import FileSelector
 
 from pipeline.core.architecture import Architecture
+from pipeline.core.config import TrainConfig
 from pipeline.core.errors import DataError
 from pipeline.core.peer import Network, Peer
 from pipeline.learning.folder import exists, read_bytes
@@ -16,7 +17,8 @@ from pipeline.runtime.figures.series import Rival, is_paper
 from pipeline.runtime.records import State, TrialRecord
 from pipeline.runtime.storage import open_folder
 
-_ALIKE = ("epochs", "batch_size")
+# What two trainings must share for their scores to compare; a study keeps what is not the default.
+RECIPE = ("epochs", "batch_size", "learning_rate", "weight_decay")
 
 
 @dataclass(frozen=True)
@@ -36,16 +38,15 @@ class Training:
 
 
 def comparable_trainings(
-    store: str, dataset: str, fingerprint: str, epochs: int, batch_size: int
+    store: str, dataset: str, fingerprint: str, training: TrainConfig
 ) -> list[Training]:
-    """Return the finished trainings in a store of the same data, epochs and batch size.
+    """Return the finished trainings in a store of the same data by the same recipe.
 
     Args:
         store: s3://bucket[/prefix] or a folder.
         dataset: name of the data set.
         fingerprint: of the data set.
-        epochs: of each training.
-        batch_size: of each step.
+        training: the recipe.
     """
     folder = open_folder(f"{store.rstrip('/')}/trainings", create=False)
     found = folder.get_file_info(FileSelector("", allow_not_found=True))
@@ -59,10 +60,10 @@ def comparable_trainings(
             provenance, deployment = load_provenance(content), load_weights(content)[1]
         except DataError:
             continue
-        wanted = (fingerprint, epochs, batch_size)
+        wanted = (fingerprint, *(getattr(training, key) for key in RECIPE))
         if provenance is None or wanted != (
             provenance.fingerprint,
-            *(provenance.recipe.get(key) for key in _ALIKE),
+            *(provenance.recipe.get(key) for key in RECIPE),
         ):
             continue
         trainings.append(

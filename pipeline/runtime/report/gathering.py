@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipeline.core.config import TrainConfig
 from pipeline.core.errors import PipelineError
 from pipeline.core.manifest import ClassTable
 from pipeline.learning.dataset import open_dataset
@@ -19,7 +20,7 @@ from pipeline.runtime.s3_shards import open_shards
 from pipeline.runtime.storage import open_folder
 from pipeline.runtime.study_run import study_address
 from pipeline.runtime.study_storage import study_folder
-from pipeline.runtime.trainings import Training, comparable_trainings, rivals
+from pipeline.runtime.trainings import RECIPE, Training, comparable_trainings, rivals
 
 
 @dataclass
@@ -73,8 +74,7 @@ def _trainings(view: StudyView, store: str) -> list[Training]:
         store,
         view.dataset,
         str(settings.get("fingerprint")),
-        epochs=int(settings.get("epochs", 0)),
-        batch_size=int(settings.get("batch_size", 0)),
+        TrainConfig(**{key: settings[key] for key in RECIPE if key in settings}),
     )
 
 
@@ -92,7 +92,5 @@ def _pictures(view: StudyView, store: str, state_dir: Path) -> tuple[tuple[Row, 
 
 def _how_to_train_paper(view: StudyView) -> str:
     settings = view.settings
-    return (
-        f"python -m pipeline.train --dataset {view.dataset} --epochs {settings.get('epochs')} "
-        f"--batch-size {settings.get('batch_size')}"
-    )
+    words = [f"--{key.replace('_', '-')} {settings[key]}" for key in RECIPE if key in settings]
+    return " ".join((f"python -m pipeline.train --dataset {view.dataset}", *words))

@@ -81,6 +81,7 @@ def test_a_spec_that_went_through_json_keeps_its_id(spec: TrialSpec) -> None:
         replace(SPEC, training=TrainConfig(batch_size=4)),
         replace(SPEC, training=TrainConfig(learning_rate=2e-3)),
         replace(SPEC, training=TrainConfig(weight_decay=0.0)),
+        replace(SPEC, training=TrainConfig(decay="adamw")),
         replace(SPEC, training=TrainConfig(scale_range=(1.0, 1.0))),
         replace(SPEC, training=TrainConfig(num_workers=2)),
     ],
@@ -93,6 +94,15 @@ def test_another_training_has_another_id(other: TrialSpec) -> None:
 @pytest.mark.parametrize("value", [0, -1])
 def test_a_training_without_a_step_is_refused_by_field(name: str, value: int) -> None:
     with pytest.raises(UsageError, match=f"{name} must be at least 1, got {value}"):
+        TrainConfig(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("learning_rate", 0.0), ("learning_rate", float("nan")), ("weight_decay", -1e-3)],
+)
+def test_a_recipe_that_cannot_train_is_refused_by_field(name: str, value: float) -> None:
+    with pytest.raises(UsageError, match=f"{name} must be"):
         TrainConfig(**{name: value})
 
 
