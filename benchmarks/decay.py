@@ -112,7 +112,7 @@ def labels_differing(folder: Path, dataset: Dataset) -> int:
 def table(rows: list[Row], built: int) -> list[str]:
     """Return the figures over seeds as Markdown, in the order of ``RECIPES``."""
     lines = [
-        "| decay | strength | batch | rate | seeds | val mIoU % | deployed | of built | labels off |",
+        "| decay | strength | batch | rate | seeds | val mIoU % | deployed | of built | changed |",
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     order = list(RECIPES)
