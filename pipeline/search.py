@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -12,6 +12,7 @@ from pipeline.cli import run_command
 from pipeline.core.config import CachePolicy, CorruptPolicy, TrainConfig
 from pipeline.core.errors import UsageError
 from pipeline.core.units import format_count, format_duration, parse_count
+from pipeline.recipe_options import RecipeOptions
 from pipeline.search_options import ConfirmOptions, EffortOptions, StrategyOptions
 
 if TYPE_CHECKING:
@@ -47,11 +48,9 @@ class SearchOptions:
     """Passes over the train split in each training."""
     batch_size: int = 8
     """Pictures in a step, all workers of a trial together."""
-    learning_rate: float = TrainConfig.learning_rate
-    """Of Adam at the first step."""
-    weight_decay: float = TrainConfig.weight_decay
-    """L2 on every parameter: the stronger it is, the more filters die, and the smaller a network
-    is deployed."""
+    recipe: Annotated[RecipeOptions, tyro.conf.OmitArgPrefixes] = field(
+        default_factory=RecipeOptions
+    )
     workers_per_trial: int = 1
     """DDP workers that share one training."""
     name: str | None = None
@@ -94,8 +93,7 @@ def search(options: SearchOptions) -> int:
     training = TrainConfig(
         epochs=options.epochs,
         batch_size=options.batch_size,
-        learning_rate=options.learning_rate,
-        weight_decay=options.weight_decay,
+        **asdict(options.recipe),
         num_workers=options.workers_per_trial,
     )
     space.pool(num_classes=1).within(budget)  # a sieve: no data set has fewer classes
@@ -170,13 +168,13 @@ def _settings(
 
     Settings that there were not always are left out where they are as they were then.
     """
-    later = ("budget_on", "learning_rate", "weight_decay")
-    changed = {name: getattr(options, name) for name in later}
+    later = {"budget_on": options.budget_on, **asdict(options.recipe)}
+    before = {"budget_on": SearchOptions.budget_on, **asdict(RecipeOptions())}
     return {
         "space": space.name,
         **{f"space_{name}": list(space.labels(name)) for name in space.choices},
         "budget": budget,
-        **{name: v for name, v in changed.items() if v != getattr(SearchOptions, name)},
+        **dict(later.items() - before.items()),
         "floor": floor,
         "epochs": options.epochs,
         "batch_size": options.batch_size,

@@ -2,15 +2,18 @@
 
 import math
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 from pipeline.cli import run_command
 from pipeline.core.architecture import SWITCHES, Architecture
 from pipeline.core.config import CachePolicy, CorruptPolicy, TrainConfig, TrialSpec
 from pipeline.core.errors import UsageError
 from pipeline.core.peer import Network, Peer
+from pipeline.recipe_options import RecipeOptions
 
 
 @dataclass(frozen=True)
@@ -51,11 +54,9 @@ class TrainOptions:
     """Passes over the train split."""
     batch_size: int = 8
     """Pictures in a step, all workers together."""
-    learning_rate: float = TrainConfig.learning_rate
-    """Of Adam at the first step."""
-    weight_decay: float = TrainConfig.weight_decay
-    """L2 on every parameter: the stronger it is, the more filters die, and the smaller a network
-    is deployed."""
+    recipe: Annotated[RecipeOptions, tyro.conf.OmitArgPrefixes] = field(
+        default_factory=RecipeOptions
+    )
     workers: int = 1
     """DDP workers that share the training."""
     seed: int = 0
@@ -75,8 +76,7 @@ def train(options: TrainOptions) -> int:
     training = TrainConfig(
         epochs=options.epochs,
         batch_size=options.batch_size,
-        learning_rate=options.learning_rate,
-        weight_decay=options.weight_decay,
+        **asdict(options.recipe),
         num_workers=options.workers,
     )
     # A wrong word is told before anything heavy is imported or started.

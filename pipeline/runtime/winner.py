@@ -1,5 +1,7 @@
 """Which network of a study is its champion, with all that is known of it."""
 
+from dataclasses import replace
+
 from pipeline.core.errors import DataError
 from pipeline.learning.folder import read_bytes
 from pipeline.learning.weights import WEIGHTS_FILE
@@ -27,34 +29,25 @@ def find_champion(
         return _as_found(plan, study)
     if confirmation is None or (best := confirmation.best_within(study.budget)) is None:
         return None
-    uri = plan.again_uri(study, best.best_run)
-    network = _read(uri)
-    return Champion(
-        study=study.name,
-        budget=study.budget,
-        network=network,
-        weights_uri=uri,
-        mean_iou=best.mean_iou,
+    champion = _champion(study, plan.again_uri(study, best.best_run), best.mean_iou)
+    return replace(
+        champion,
         seeds=tuple(run.seed for run in best.runs),
         spread=best.spread,
-        held_out=held_out_score(network, plan.data, plan.info, known),
-        compacted=_compacted(network),
+        held_out=held_out_score(champion.network, plan.data, plan.info, known),
     )
 
 
 def _as_found(plan: SearchPlan, study: Study) -> Champion | None:
     if not (found := front(study.trials())):
         return None
-    uri = plan.trial_uri(study, found[-1])
-    network = _read(uri)
-    return Champion(
-        study=study.name,
-        budget=study.budget,
-        network=network,
-        weights_uri=uri,
-        mean_iou=found[-1].mean_iou,
-        compacted=_compacted(network),
-    )
+    return _champion(study, plan.trial_uri(study, found[-1]), found[-1].mean_iou)
+
+
+def _champion(study: Study, uri: str, mean_iou: float) -> Champion:
+    network = network_of(read_bytes(open_folder(uri), WEIGHTS_FILE), uri)
+    compacted = _compacted(network)
+    return Champion(study.name, study.budget, network, uri, mean_iou, compacted=compacted)
 
 
 def _compacted(network: Network) -> Network | None:
@@ -64,7 +57,3 @@ def _compacted(network: Network) -> Network | None:
     except DataError as error:
         say(f"warning: the champion is not compacted: {error}")
         return None
-
-
-def _read(uri: str) -> Network:
-    return network_of(read_bytes(open_folder(uri), WEIGHTS_FILE), uri)
