@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.core.architecture import Architecture
+from pipeline.learning.operators import DepthwiseConv2d, PReLU
 
 _IMAGE = 3
 
@@ -61,8 +62,11 @@ class GlobalContext(nn.Module):
         self.excite = nn.Linear(hidden, channels)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        gate_BC = torch.sigmoid(self.excite(F.relu(self.squeeze(x_BCHW.mean(dim=(2, 3))))))
-        return x_BCHW * gate_BC[:, :, None, None]
+        """Return the channels' weights, (B, C, 1, 1)."""
+        # The gradient of mean() is written out over all pixels, that of sum() is not.
+        mean_BC = x_BCHW.sum(dim=(2, 3)) / x_BCHW.shape[2:].numel()
+        gate_BC = torch.sigmoid(self.excite(F.relu(self.squeeze(mean_BC))))
+        return gate_BC[:, :, None, None]
 
 
 class LocalAndSurround(nn.Module):
@@ -70,8 +74,8 @@ class LocalAndSurround(nn.Module):
 
     def __init__(self, a: Architecture, channels: int, dilation: int) -> None:
         super().__init__()
-        self.local = _depthwise(channels, 1)
-        self.surround = _depthwise(channels, dilation)
+        self.local = DepthwiseConv2d(channels, 1)
+        self.surround = DepthwiseConv2d(channels, dilation)
         self.mix_local = _pointwise(channels) if a.pointwise else nn.Identity()
         self.mix_surround = _pointwise(channels) if a.pointwise else nn.Identity()
         self.joint = NormAct(2 * channels, a.activation)
@@ -93,11 +97,11 @@ class DownBlock(nn.Module):
         self.entry = ConvNormAct(inputs, outputs, kernel=3, stride=2, activation=a.activation)
         self.context = LocalAndSurround(a, outputs, dilation)
         self.reduce = nn.Conv2d(2 * outputs, outputs, kernel_size=1, bias=False)
-        self.gate = GlobalContext(outputs, hidden) if hidden else nn.Identity()
+        self.gate = GlobalContext(outputs, hidden) if hidden else None
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        out: Tensor = self.gate(self.reduce(self.context(self.entry(x_BCHW))))
-        return out
+        out: Tensor = self.reduce(self.context(self.entry(x_BCHW)))
+        return out if self.gate is None else out * self.gate(out)
 
 
 class ResidualBlock(nn.Module):
@@ -109,14 +113,16 @@ class ResidualBlock(nn.Module):
         half = channels // 2
         self.entry = ConvNormAct(channels, half, kernel=1, stride=1, activation=a.activation)
         self.context = LocalAndSurround(a, half, dilation)
-        self.gate = GlobalContext(channels, hidden) if hidden else nn.Identity()
+        self.gate = GlobalContext(channels, hidden) if hidden else None
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        joint = self.context(self.entry(x_BCHW))
+        out: Tensor = self.context(self.entry(x_BCHW))
         if self.residual == "local":
-            joint = x_BCHW + joint
-        out: Tensor = self.gate(joint)
-        return x_BCHW + out if self.residual == "global" else out
+            out = x_BCHW + out
+        if self.gate is None:
+            return x_BCHW + out if self.residual == "global" else out
+        gate = self.gate(out)
+        return torch.addcmul(x_BCHW, out, gate) if self.residual == "global" else out * gate
 
 
 class Stage(nn.Module):
@@ -191,23 +197,11 @@ class CGNet(nn.Module):
 
 
 def _activation(name: str, channels: int) -> nn.Module:
-    return nn.PReLU(channels) if name == "prelu" else nn.ReLU()
+    return PReLU(channels) if name == "prelu" else nn.ReLU()
 
 
 def _pointwise(channels: int) -> nn.Conv2d:
     return nn.Conv2d(channels, channels, kernel_size=1, bias=False)
-
-
-def _depthwise(channels: int, dilation: int) -> nn.Conv2d:
-    return nn.Conv2d(
-        channels,
-        channels,
-        kernel_size=3,
-        padding=dilation,
-        dilation=dilation,
-        groups=channels,
-        bias=False,
-    )
 
 
 def _halve(image_BCHW: Tensor) -> Tensor:

@@ -170,8 +170,8 @@ def weighted_loss(
     loss = F.cross_entropy(
         logits_BKHW, label, weight=class_weights_K, ignore_index=ignore_index, reduction="sum"
     )
-    valid = label[label != ignore_index]
-    return loss, class_weights_K[valid].sum()
+    counts_K = torch.bincount(label_BHW.flatten(), minlength=256)[: len(class_weights_K)]
+    return loss, (counts_K * class_weights_K).sum()
 
 
 def poly_rate(training: TrainConfig, progress: float) -> float:

@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipeline.learning.operators import PReLU
+
 Activation = Callable[[int], nn.Module]  # of so many channels
 _STRIDE = 8  # the picture is padded to a multiple: unpooling needs halves that are whole
 
@@ -39,7 +41,7 @@ class _Bottleneck(nn.Module):
     def __init__(
         self,
         channels: int,
-        activation: Activation = nn.PReLU,
+        activation: Activation = PReLU,
         *,
         dilation: int = 1,
         asymmetric: bool = False,
@@ -76,12 +78,12 @@ class _Down(nn.Module):
         super().__init__()
         inner = inputs // 4
         self.branch = nn.Sequential(
-            _unit(nn.Conv2d(inputs, inner, 2, stride=2, bias=False), nn.PReLU),
-            _unit(nn.Conv2d(inner, inner, 3, padding=1, bias=False), nn.PReLU),
+            _unit(nn.Conv2d(inputs, inner, 2, stride=2, bias=False), PReLU),
+            _unit(nn.Conv2d(inner, inner, 3, padding=1, bias=False), PReLU),
             nn.Conv2d(inner, outputs, 1, bias=False),
             nn.BatchNorm2d(outputs),
         )
-        self.act = nn.PReLU(outputs)
+        self.act = PReLU(outputs)
 
     def forward(self, x_BCHW: Tensor) -> tuple[Tensor, Tensor]:
         pooled, places = F.max_pool2d(x_BCHW, 2, return_indices=True)
@@ -131,7 +133,7 @@ class ENet(nn.Module):
     def __init__(self, num_classes: int) -> None:
         super().__init__()
         self.initial = nn.Conv2d(3, 13, 3, stride=2, padding=1, bias=False)
-        self.initial_norm = nn.Sequential(nn.BatchNorm2d(16), nn.PReLU(16))
+        self.initial_norm = nn.Sequential(nn.BatchNorm2d(16), PReLU(16))
         self.down_1 = _Down(16, 64)
         self.stage_1 = nn.Sequential(*(_Bottleneck(64) for _ in range(4)))
         self.down_2 = _Down(64, 128)

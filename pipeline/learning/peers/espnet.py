@@ -15,13 +15,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipeline.learning.operators import PReLU
+
 _STRIDE = 8  # the picture is padded to a multiple: the decoder doubles sizes
 _BRANCHES = 5
 
 
 def _norm_act(channels: int) -> nn.Sequential:
     """Return a batch norm, then a PReLU with one slope a channel."""
-    return nn.Sequential(nn.BatchNorm2d(channels, eps=1e-3), nn.PReLU(channels))
+    return nn.Sequential(nn.BatchNorm2d(channels, eps=1e-3), PReLU(channels))
 
 
 class _Pyramid(nn.Module):

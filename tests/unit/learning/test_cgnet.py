@@ -31,9 +31,9 @@ def size_of(module: nn.Module) -> int:
 
 
 def test_m3n21_has_the_published_layers(m3n21: CGNet) -> None:
-    kinds = Counter(type(module) for module in m3n21.modules())
+    kinds = (nn.Conv2d, nn.BatchNorm2d, nn.PReLU, nn.Linear)
 
-    assert {kind: kinds[kind] for kind in (nn.Conv2d, nn.BatchNorm2d, nn.PReLU, nn.Linear)} == {
+    assert Counter(kind for m in m3n21.modules() for kind in kinds if isinstance(m, kind)) == {
         nn.Conv2d: 78,
         nn.BatchNorm2d: 54,
         nn.PReLU: 54,
@@ -218,7 +218,7 @@ def test_the_input_of_a_block_is_added_where_the_switch_says(residual: str) -> N
     nn.init.zeros_(block.context.joint.norm.weight)
     x = torch.randn(2, 32, 8, 8)
 
-    expected = {"global": x, "local": block.gate(x), "none": torch.zeros_like(x)}
+    expected = {"global": x, "local": x * block.gate(x), "none": torch.zeros_like(x)}
     torch.testing.assert_close(block(x), expected[residual])
 
 

@@ -1,0 +1,136 @@
+"""Layers whose gradients PyTorch computes slowly on a CPU, with gradients that are fast there.
+
+Each gives what its ``torch.nn`` twin gives and is one, to state dicts and to ``isinstance``; on
+other devices, and where no gradient is asked for, the twin itself runs.
+
+B batch, C channels, H height, W width, D dilation.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+from torch.nn.grad import conv2d_weight
+
+_WIDEST = 6  # oneDNN's vector code for channel-wise convolutions pads no further
+
+
+class PReLU(nn.PReLU):
+    """PReLU with one slope a channel; its gradient takes an eighth of the twin's time.
+
+    The twin's backward takes one element after the other; these are five vector operations.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return (B, C, H, W) of the same."""
+        if not _slow_gradient(input):
+            return super().forward(input)
+        out: Tensor = _PReLU.apply(input, self.weight)  # type: ignore[no-untyped-call]
+        return out
+
+
+class DepthwiseConv2d(nn.Conv2d):
+    """A 3x3 convolution of each channel for itself, without bias, that keeps the picture's size."""
+
+    def __init__(self, channels: int, dilation: int) -> None:
+        super().__init__(
+            channels,
+            channels,
+            kernel_size=3,
+            padding=dilation,
+            dilation=dilation,
+            groups=channels,
+            bias=False,
+        )
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return (B, C, H, W) of the same."""
+        if self.dilation == (1, 1) or not _slow_gradient(input):
+            return super().forward(input)
+        out: Tensor = _DilatedDepthwise.apply(  # type: ignore[no-untyped-call]
+            input, self.weight, self.dilation[0]
+        )
+        return out
+
+
+def _slow_gradient(x: Tensor) -> bool:
+    return x.device.type == "cpu" and torch.is_grad_enabled()
+
+
+class _PReLU(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x_BCHW: Tensor, slope_C: Tensor) -> Tensor:
+        ctx.save_for_backward(x_BCHW, slope_C)
+        return F.prelu(x_BCHW, slope_C)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        x_BCHW, slope_C = (saved.to(grad_BCHW.dtype) for saved in ctx.saved_tensors)
+        above_BCHW = torch.ops.aten.threshold_backward(grad_BCHW, x_BCHW, 0)
+        below_BCHW = grad_BCHW - above_BCHW
+        grad_x_BCHW = above_BCHW.addcmul_(below_BCHW, slope_C[:, None, None])
+        return grad_x_BCHW, below_BCHW.mul_(x_BCHW).sum((0, 2, 3))
+
+
+class _DilatedDepthwise(torch.autograd.Function):
+    """Both gradients by ways that oneDNN has vector code for, unlike those of a dilated one.
+
+    That of the input is the convolution with the mirrored kernel. That of the weight is the one of
+    an undilated convolution over the D x D pictures that take every D-th pixel.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x_BCHW: Tensor, weight_C133: Tensor, dilation: int) -> Tensor:
+        ctx.save_for_backward(x_BCHW, weight_C133)
+        ctx.dilation = dilation
+        return _depthwise(x_BCHW, weight_C133, dilation)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_BCHW: Tensor) -> tuple[Tensor, Tensor, None]:
+        # Under autocast the gradient is less precise than what was given.
+        x_BCHW, weight_C133 = (saved.to(grad_BCHW.dtype) for saved in ctx.saved_tensors)
+        grad_x_BCHW = _depthwise(grad_BCHW, weight_C133.flip(2, 3), ctx.dilation)
+        grad_weight_C133 = conv2d_weight(  # type: ignore[no-untyped-call]
+            _every(x_BCHW, ctx.dilation),
+            weight_C133.shape,
+            _every(grad_BCHW, ctx.dilation),
+            padding=1,
+            groups=weight_C133.shape[0],
+        )
+        return grad_x_BCHW, grad_weight_C133, None
+
+
+def _depthwise(x_BCHW: Tensor, weight_C133: Tensor, dilation: int) -> Tensor:
+    channels, (height, width) = weight_C133.shape[0], x_BCHW.shape[2:]
+    if dilation <= _WIDEST:
+        return F.conv2d(x_BCHW, weight_C133, padding=dilation, dilation=dilation, groups=channels)
+    pixels = F.conv2d(_every(x_BCHW, dilation), weight_C133, padding=1, groups=channels)
+    return _joined(pixels, dilation)[:, :, :height, :width]
+
+
+def _every(x_BCHW: Tensor, dilation: int) -> Tensor:
+    """Return the pictures of every D-th pixel, (B * D * D, C, ceil(H / D), ceil(W / D)).
+
+    Zeros fill the last row and column: to a convolution they are more of its padding.
+    """
+    batch, channels, height, width = x_BCHW.shape
+    rows, columns = -(-height // dilation), -(-width // dilation)
+    x_BHWC = x_BCHW.permute(0, 2, 3, 1)
+    x_BHWC = F.pad(x_BHWC, (0, 0, 0, columns * dilation - width, 0, rows * dilation - height))
+    split = x_BHWC.reshape(batch, rows, dilation, columns, dilation, channels)
+    return split.permute(0, 2, 4, 1, 3, 5).reshape(-1, rows, columns, channels).permute(0, 3, 1, 2)
+
+
+def _joined(x_BCHW: Tensor, dilation: int) -> Tensor:
+    """Return what ``_every`` took apart, its last rows and columns included."""
+    channels, rows, columns = x_BCHW.shape[1:]
+    split = x_BCHW.permute(0, 2, 3, 1).reshape(-1, dilation, dilation, rows, columns, channels)
+    return (
+        split.permute(0, 3, 1, 4, 2, 5)
+        .reshape(-1, rows * dilation, columns * dilation, channels)
+        .permute(0, 3, 1, 2)
+    )

@@ -1,0 +1,64 @@
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from pipeline.learning.operators import DepthwiseConv2d, PReLU
+
+
+def gradients(layer: Callable[[Tensor], Tensor], x: Tensor, weight: Tensor) -> list[Tensor]:
+    """Return the output, and the gradients of the input and the weight."""
+    out = layer(x)
+    draw = torch.Generator().manual_seed(1)
+    grad_out = torch.randn(out.shape, generator=draw, dtype=out.dtype)
+    return [out, *torch.autograd.grad(out, [x, weight], grad_out)]
+
+
+def test_prelu_gives_what_its_twin_gives_bit_by_bit() -> None:
+    layer = PReLU(5)
+    nn.init.uniform_(layer.weight, -1, 1)
+    x = torch.randn(2, 5, 6, 7)
+    x[0, :, 0] = 0.0  # where the two sides meet
+    x.requires_grad_()
+    ours = gradients(layer, x, layer.weight)
+    twins = gradients(lambda x: nn.PReLU.forward(layer, x), x, layer.weight)
+    assert torch.equal(ours[0], twins[0])
+    assert torch.equal(ours[1], twins[1])
+    torch.testing.assert_close(ours[2], twins[2])  # a sum, in another order
+
+
+@given(
+    dilation=st.integers(1, 9),
+    height=st.integers(1, 20),
+    width=st.integers(1, 20),
+    channels_last=st.booleans(),
+)
+def test_a_dilated_convolution_gives_what_its_twin_gives(
+    dilation: int, height: int, width: int, channels_last: bool
+) -> None:
+    layer = DepthwiseConv2d(3, dilation).double()
+    x = torch.randn(2, 3, height, width, dtype=torch.float64)
+    if channels_last:
+        x = x.to(memory_format=torch.channels_last)
+        layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    x.requires_grad_()
+    ours = gradients(layer, x, layer.weight)
+    twins = gradients(lambda x: nn.Conv2d.forward(layer, x), x, layer.weight)
+    for mine, twin in zip(ours, twins, strict=True):
+        torch.testing.assert_close(mine, twin)
+
+
+@pytest.mark.parametrize("layer", [PReLU(8), DepthwiseConv2d(8, 2), DepthwiseConv2d(8, 8)])
+def test_gradients_are_there_under_autocast(layer: nn.Module) -> None:
+    convolution = nn.Conv2d(3, 8, 1)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = layer(convolution(torch.randn(2, 3, 24, 24)))
+    assert out.dtype == torch.bfloat16
+    torch.autograd.backward(out.float().square().sum())
+    for parameter in (*layer.parameters(), *convolution.parameters()):
+        assert parameter.grad is not None
+        assert parameter.grad.dtype == torch.float32
+        assert parameter.grad.isfinite().all()
