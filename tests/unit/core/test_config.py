@@ -99,7 +99,7 @@ def test_a_training_without_a_step_is_refused_by_field(name: str, value: int) ->
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("learning_rate", 0.0), ("learning_rate", float("nan")), ("weight_decay", -1e-3)],
+    [("learning_rate", -1e-3), ("learning_rate", float("nan")), ("weight_decay", -1e-3)],
 )
 def test_a_recipe_that_cannot_train_is_refused_by_field(name: str, value: float) -> None:
     with pytest.raises(UsageError, match=f"{name} must be"):
