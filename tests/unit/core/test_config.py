@@ -97,13 +97,10 @@ def test_a_training_without_a_step_is_refused_by_field(name: str, value: int) ->
         TrainConfig(**{name: value})
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("learning_rate", -1e-3), ("learning_rate", float("nan")), ("weight_decay", -1e-3)],
-)
-def test_a_recipe_that_cannot_train_is_refused_by_field(name: str, value: float) -> None:
-    with pytest.raises(UsageError, match=f"{name} must be"):
-        TrainConfig(**{name: value})
+@pytest.mark.parametrize("name", ["learning_rate", "weight_decay"])
+def test_a_recipe_that_cannot_train_is_refused_by_field(name: str) -> None:
+    with pytest.raises(UsageError, match=f"{name} must be at least 0, got -0.1"):
+        TrainConfig(**{name: -0.1})
 
 
 @pytest.mark.parametrize(("epoch", "is_last"), [(1, False), (2, False), (3, True)])
