@@ -9,10 +9,13 @@ from pipeline.learning.augment import normalise
 from pipeline.learning.compact.compaction import compact
 from pipeline.learning.compact.measure import Agreement, compare, latencies, random_pictures
 from pipeline.learning.compact.report import Removed
+from pipeline.learning.network import count_built_macs
 from pipeline.learning.weights import pack_weights
 from pipeline.runtime.networks import Network, network_of
 
-_CHECKED = ((360, 480), (97, 131), (33, 47), (64, 64))
+_SIZE = (360, 480)
+_WORTH_IT = 0.9  # of the multiply-accumulates; see docs/results/2026-11-25-decay.md
+_CHECKED = (_SIZE, (97, 131), (33, 47), (64, 64))
 _RUNS = 20
 
 
@@ -58,8 +61,11 @@ def compacted(network: Network, *, fold_bn: bool = False) -> Compacted:
     return Compacted(network_of(weights, network.reference), done.removed, agreement)
 
 
-def smaller(network: Network) -> Network | None:
-    """Return a network without what its training killed; None if that is nothing.
+def lighter(network: Network, budget: int) -> Network | None:
+    """Return a network without what its training killed; None if it is better as it is.
+
+    That is where it fits the budget and little is dead: the reading and writing of single channels
+    then costs more than it saves.
 
     Raises:
         DataError: the logits do not agree.
@@ -68,7 +74,9 @@ def smaller(network: Network) -> Network | None:
         found = compacted(network).network
     except UsageError:  # compaction does not know it, so that there is nothing it could take out
         return None
-    return found if found.num_params < network.num_params else None
+    before, after = (count_built_macs(one.segmenter.model, *_SIZE) for one in (network, found))
+    is_worth_it = after <= _WORTH_IT * before or network.num_params > budget
+    return found if is_worth_it else None
 
 
 def times(networks: tuple[Network, ...], height: int, width: int) -> tuple[float, ...]:

@@ -6,7 +6,7 @@ from pipeline.core.errors import DataError
 from pipeline.learning.folder import read_bytes
 from pipeline.learning.weights import WEIGHTS_FILE
 from pipeline.runtime.champion import Champion
-from pipeline.runtime.compacted import smaller
+from pipeline.runtime.compacted import lighter
 from pipeline.runtime.confirmations import Confirmations
 from pipeline.runtime.confirming import Confirmation
 from pipeline.runtime.console import say
@@ -46,14 +46,14 @@ def _as_found(plan: SearchPlan, study: Study) -> Champion | None:
 
 def _champion(study: Study, uri: str, mean_iou: float) -> Champion:
     network = network_of(read_bytes(open_folder(uri), WEIGHTS_FILE), uri)
-    compacted = _compacted(network)
+    compacted = _compacted(network, study.budget)
     return Champion(study.name, study.budget, network, uri, mean_iou, compacted=compacted)
 
 
-def _compacted(network: Network) -> Network | None:
+def _compacted(network: Network, budget: int) -> Network | None:
     """Return what ships; a network whose compaction went wrong ships as it is."""
     try:
-        return smaller(network)
+        return lighter(network, budget)
     except DataError as error:
         say(f"warning: the champion is not compacted: {error}")
         return None

@@ -16,7 +16,7 @@ from pipeline.learning.onnx_export import ONNX_FILE
 from pipeline.learning.provenance import Provenance
 from pipeline.learning.weights import WEIGHTS_FILE, Deployment, pack_weights
 from pipeline.runtime.champion import ORIGINAL_FILE, Champion
-from pipeline.runtime.compacted import smaller
+from pipeline.runtime.compacted import compacted, lighter
 from pipeline.runtime.confirmations import HeldOutScore
 from pipeline.runtime.model_card import CARD_FILE
 from pipeline.runtime.networks import network_of, open_network
@@ -127,11 +127,12 @@ def test_a_half_dead_champion_ships_compacted_with_the_original_beside_it(
     model = alive.network.segmenter.model
     with torch.no_grad():
         for name in ("weight", "bias"):
-            model.get_parameter(f"stage_3.down.context.joint.norm.{name}")[::2] = 0
+            for part in ("stem.0", "stem.1", "stage_3.down.context.joint"):
+                model.get_parameter(f"{part}.norm.{name}")[::2] = 0
     dead = network_of(
         pack_weights(model, alive.network.segmenter.deployment, alive.network.provenance), "dead"
     )
-    best = replace(alive, network=dead, compacted=smaller(dead))
+    best = replace(alive, network=dead, compacted=lighter(dead, 25_000))
     assert best.compacted is not None
     run_id = new_run(client, {})
     uri = register_champion(best, named("dead"), run_id=run_id)
@@ -149,8 +150,19 @@ def test_a_half_dead_champion_ships_compacted_with_the_original_beside_it(
     assert (served == dead.segmenter.label(pictures)).all()
 
 
-def test_what_is_alive_is_not_compacted(tmp_path: Path) -> None:
-    assert smaller(champion(tmp_path, "alive", 0.5).network) is None
+def test_what_is_hardly_dead_ships_as_it_is(tmp_path: Path) -> None:
+    """One dead channel: removing it would cost more time than it saves."""
+    alive = champion(tmp_path, "alive", 0.5).network
+    with torch.no_grad():
+        for name in ("weight", "bias"):
+            alive.segmenter.model.get_parameter(f"stage_2.down.context.joint.norm.{name}")[0] = 0
+
+    smaller = compacted(alive).network
+    assert smaller.num_params < alive.num_params
+    assert lighter(alive, alive.num_params) is None
+    found = lighter(alive, smaller.num_params)
+    assert found is not None, "a budget on deployed size holds for what ships"
+    assert found.weights == smaller.weights
 
 
 def test_a_version_keeps_what_was_said_of_it(client: MlflowClient, tmp_path: Path) -> None:
