@@ -1,17 +1,19 @@
 """Train architectures of the default space on CamVid, short and small: a table for replays.
 
     python -m pipeline.preprocess --dataset camvid --source CamVid --image-size 72x96 --output DATA
-    python benchmarks/camvid_table.py --dataset DATA --work WORK --output docs/results/TABLE.parquet
+    python -m benchmarks.camvid_table --dataset DATA --output docs/results/TABLE.parquet
 
-Every training is kept in WORK and goes on where it was, so the table grows over several sittings;
-each call writes the trainings that are complete by then. The order is fixed: one seed of every
-architecture first, then more seeds of every fifth.
+The table is written after each training, and a call trains what it lacks, so it grows over several
+sittings. The order is fixed: one seed of every architecture first, then more seeds of every fifth.
 """
 
-import sys
+import multiprocessing
+import os
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ import pyarrow.parquet as pq
 import torch
 import tyro
 
+from benchmarks.report import say
 from pipeline.core.architecture import Architecture
 from pipeline.core.config import DataConfig, EpochResult, TrainConfig, TrialSpec
 from pipeline.core.cost import count_macs, count_parameters
@@ -33,17 +36,18 @@ EPOCHS = 12
 NUM_ARCHITECTURES = 64
 REPEATED = 5  # every fifth architecture has three seeds
 
+Row = dict[str, Any]
+
 
 @dataclass(frozen=True)
 class Options:
-    """What to train on, where to keep it, where to write the table."""
+    """What to train on, and where to write the table."""
 
     dataset: str
-    work: Path
     output: Path
     budget: int = 500_000
-    shard: tuple[int, int] = (0, 1)
-    """This process among those that share the work, such as 0 2 and 1 2."""
+    processes: int = 2
+    """Trainings at once, each with one thread."""
 
 
 def chosen(pool: Pool) -> list[Architecture]:
@@ -62,48 +66,71 @@ def trainings(architectures: list[Architecture]) -> Iterator[tuple[Architecture,
         yield from ((architecture, seed) for architecture in architectures[::REPEATED])
 
 
-def rows(
-    spec: TrialSpec, results: list[EpochResult], size: tuple[int, int]
-) -> list[dict[str, Any]]:
-    """Return one row an epoch."""
-    about = {
+def curve(uri: str, architecture: Architecture, seed: int) -> list[Row]:
+    """Train once; return one row an epoch."""
+    torch.set_num_threads(1)
+    dataset = open_dataset(open_folder(uri))
+    data = dataset, dataset.split("train"), dataset.split("val")
+    config = DataConfig("camvid", dataset.info.fingerprint)
+    spec = TrialSpec(architecture, config, TrainConfig(epochs=EPOCHS), seed)
+    with TemporaryDirectory() as folder:
+        results = list(train(spec, LocalContext(open_folder(folder), data)))
+    return [row(spec, result, dataset.info.image_size) for result in results]
+
+
+def row(spec: TrialSpec, result: EpochResult, size: tuple[int, int]) -> Row:
+    """Return an epoch as the table holds it."""
+    return {
         **spec.architecture.to_dict(),
         "architecture": spec.architecture.id,
+        "data": spec.data.fingerprint,
         "num_params": count_parameters(spec.architecture),
         "macs": count_macs(spec.architecture, *size),
         "seed": spec.seed,
+        "epoch": result.epoch,
+        "mean_iou": result.mean_iou,
+        "train_loss": result.train_loss,
+        "train_s": result.train_s,
+        "val_s": result.val_s,
     }
-    return [
-        about
-        | {
-            "epoch": r.epoch,
-            "mean_iou": r.mean_iou,
-            "train_loss": r.train_loss,
-            "train_s": r.train_s,
-            "val_s": r.val_s,
-        }
-        for r in results
-    ]
+
+
+def written(path: Path, fingerprint: str) -> list[Row]:
+    """Return the rows of earlier sittings.
+
+    Raises:
+        SystemExit: they are of other data.
+    """
+    rows: list[Row] = pq.read_table(path).to_pylist() if path.exists() else []
+    if any(row["data"] != fingerprint for row in rows):
+        raise SystemExit(f"{path} was trained on other data: write to another file")
+    return rows
+
+
+def write(rows: list[Row], path: Path) -> None:
+    """Write the table whole."""
+    half = path.with_suffix(".half")
+    pq.write_table(pa.Table.from_pylist(rows), half, compression="zstd")
+    half.replace(path)
 
 
 def main() -> None:
-    """Train what is missing, then write the table."""
+    """Train what is missing."""
     options = tyro.cli(Options)
-    torch.set_num_threads(1)
-    dataset = open_dataset(open_folder(options.dataset))
-    data = dataset, dataset.split("train"), dataset.split("val")
-    config = DataConfig("camvid", dataset.info.fingerprint)
-    pool = load_space("cgnet").pool(dataset.info.classes.num_classes).within(options.budget)
-    index, processes = options.shard
-    table: list[dict[str, Any]] = []
-    for architecture, seed in list(trainings(chosen(pool)))[index::processes]:
-        spec = TrialSpec(architecture, config, TrainConfig(epochs=EPOCHS), seed)
-        folder = options.work / f"{architecture.id}-{seed}"
-        results = list(train(spec, LocalContext(open_folder(str(folder)), data)))
-        table += rows(spec, results, dataset.info.image_size)
-        done = f"{len(table) // EPOCHS}: {architecture.label} {results[-1].mean_iou:.4f}"
-        sys.stderr.write(f"{done}\n")
-    pq.write_table(pa.Table.from_pylist(table), options.output, compression="zstd")
+    os.environ["OMP_NUM_THREADS"] = "1"
+    info = open_dataset(open_folder(options.dataset)).info
+    rows = written(options.output, info.fingerprint)
+    done = {(row["architecture"], row["seed"]) for row in rows}
+    pool = load_space("cgnet").pool(info.classes.num_classes).within(options.budget)
+    missing = [(a, s) for a, s in trainings(chosen(pool)) if (a.id, s) not in done]
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(options.processes, context) as processes:
+        curves = {processes.submit(curve, options.dataset, *one): one for one in missing}
+        for left, future in enumerate(as_completed(curves), 1 - len(curves)):
+            rows += future.result()
+            write(rows, options.output)
+            architecture, seed = curves[future]
+            say(f"{-left} left, {architecture.label} seed {seed}: {rows[-1]['mean_iou']:.4f}")
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ from pipeline.core.config import CachePolicy
 from pipeline.learning.dataset import open_dataset
 from pipeline.learning.loader import TrainLoader
 from pipeline.learning.records import read_records, write_records
-from pipeline.runtime.s3_shards import open_shards
+from pipeline.runtime.s3_shards import open_stored
 from pipeline.runtime.storage import open_folder
 
 LIMIT = "limit: bare decode from memory"
@@ -104,8 +104,8 @@ def measure_ours(job: Job) -> Run:
     read_records(write_records(()))  # pyarrow's imports are not timed, as no loader's are
 
     def passes() -> Iterator[int]:
-        folder, shards = open_folder(camvid.URI), open_shards(camvid.URI)
-        split = open_dataset(folder, None, shards, Path(job.cache)).split("train", OURS[job.rival])
+        data = open_stored(camvid.URI, cache_dir=Path(job.cache))
+        split = data.split("train", OURS[job.rival])
         loader = TrainLoader(split, batch_size=job.batch_size, seed=0, num_threads=job.workers)
         for epoch in range(job.epochs):
             yield sum(len(batch.label_BHW) for batch in loader.epoch(epoch))

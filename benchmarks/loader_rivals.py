@@ -59,6 +59,7 @@ class Job:
     batch_size: int = 8
 
 
+@cache
 def s3() -> Any:
     """Return a client; one for each process, as boto3 asks for."""
     return boto3.Session().client("s3")

@@ -25,10 +25,10 @@ from pipeline.core.architecture import Architecture
 from pipeline.core.config import CachePolicy, DataConfig, EpochResult, TrainConfig, TrialSpec
 from pipeline.learning import loop
 from pipeline.learning.context import LocalContext
-from pipeline.learning.dataset import Dataset, Split, open_dataset
+from pipeline.learning.dataset import Dataset, Split
 from pipeline.learning.decoding import Sample
 from pipeline.learning.loader import Batch, TrainLoader, View, stack
-from pipeline.runtime.s3_shards import open_shards
+from pipeline.runtime.s3_shards import open_stored
 from pipeline.runtime.storage import open_folder
 
 BATCH_SIZE = 8
@@ -75,9 +75,8 @@ def train(cache: CachePolicy, loader: type, steps: int, epochs: int) -> list[Epo
         TrainConfig(epochs=epochs, batch_size=BATCH_SIZE),
         SEED,
     )
-    shards = open_shards(camvid.URI)
     with tempfile.TemporaryDirectory() as folder, patch.object(loop, "TrainLoader", loader):
-        data = open_dataset(open_folder(camvid.URI), None, shards, Path(folder))
+        data = open_stored(camvid.URI, cache_dir=Path(folder))
         training = first_samples(data, "train", steps * BATCH_SIZE).split("train", cache)
         validation = first_samples(data, "val", BATCH_SIZE).split("val")
         context = LocalContext(open_folder(f"{folder}/run"), (data, training, validation))

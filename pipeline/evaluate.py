@@ -42,13 +42,11 @@ def evaluate(options: EvaluateOptions) -> int:
 
     environment.configure(options.state_dir)
     from pipeline.learning.assessment import assess, check_classes
-    from pipeline.learning.dataset import open_dataset
     from pipeline.learning.latency import footprint
     from pipeline.runtime import console, datasets
     from pipeline.runtime.evaluation_report import Evaluation, as_text, write_files
     from pipeline.runtime.networks import open_network
-    from pipeline.runtime.s3_shards import open_shards
-    from pipeline.runtime.storage import open_folder
+    from pipeline.runtime.s3_shards import open_stored
 
     console.log_to_file(options.state_dir / "logs" / "evaluate.log")
     network = open_network(
@@ -56,7 +54,7 @@ def evaluate(options: EvaluateOptions) -> int:
     )
     data, info = datasets.open_or_make(options.dataset, options.store, options.state_dir)
     check_classes(network.segmenter, info.classes)
-    dataset = open_dataset(open_folder(data.uri), data, open_shards(data.uri))
+    dataset = open_stored(data.uri, data)
     split = dataset.split(options.split, cache="none")  # each picture is read once
     speed = footprint(network.weights, *info.image_size)
     progress = _progress(console.say, time.monotonic)

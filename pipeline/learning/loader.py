@@ -8,6 +8,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from typing import NamedTuple, TypeVar
 
@@ -135,7 +136,8 @@ def fetched(
         yield from batches
         return
     over = threading.Event()
-    thread = threading.Thread(target=split.fetch, args=(indices, over.is_set), name="loader-fetch")
+    fetch = partial(split.fetch, split.missing(indices), over.is_set)
+    thread = threading.Thread(target=fetch, name="loader-fetch")
     thread.start()
     try:
         yield from batches

@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
 from typing import Any, overload
 
 import numpy as np
@@ -88,7 +87,7 @@ class Records(Sequence[SampleRecord]):
 
 def records_table(records: Iterable[SampleRecord]) -> pa.Table:
     """Return records as a table of ``SCHEMA``."""
-    return pa.Table.from_pylist([asdict(record) for record in records], schema=SCHEMA)
+    return pa.Table.from_pylist([vars(record) for record in records], schema=SCHEMA)
 
 
 def write_records(records: Iterable[SampleRecord]) -> bytes:

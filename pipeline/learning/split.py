@@ -71,20 +71,30 @@ class Split:
             self._let_go()
         return sample
 
-    def fetch(self, indices: NDArray[np.int64], is_over: Callable[[], bool]) -> None:
-        """Fill the cache with the shards of samples, those first that are needed first.
+    def missing(self, indices: NDArray[np.int64]) -> list[str]:
+        """Return the shards of samples that the cache lacks, those first that are needed first.
 
-        Until a shard is there its samples are read one by one, so that nobody waits for a whole
-        one. Whatever goes wrong is left to those who read.
+        Until ``fetch`` has brought one its samples are read one by one, so that nobody waits for
+        a whole one.
 
         Args:
             indices: of the samples, in the order they are needed.
+        """
+        if (cache := self._cache) is None:
+            return []
+        missing = [shard for shard in self.records.shards_of(indices) if not cache.holds(shard)]
+        self._awaited = set(missing)
+        return missing
+
+    def fetch(self, missing: list[str], is_over: Callable[[], bool]) -> None:
+        """Fill the cache. Whatever goes wrong is left to those who read.
+
+        Args:
+            missing: see there.
             is_over: whether to stop.
         """
         if (cache := self._cache) is None:
             return
-        missing = [shard for shard in self.records.shards_of(indices) if not cache.holds(shard)]
-        self._awaited = set(missing)
         try:
             for shard in missing:
                 if is_over():

@@ -22,14 +22,14 @@ from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
 from pipeline.core.config import DataConfig, EpochResult, TrialSpec
 from pipeline.core.errors import PipelineError, TrialFailed
-from pipeline.learning.dataset import Dataset, open_dataset
+from pipeline.learning.dataset import Dataset
 from pipeline.learning.denormals import flush_denormals
 from pipeline.learning.folder import Folder
 from pipeline.learning.loop import train
 from pipeline.learning.split import Split
 from pipeline.runtime.broker import Assignment, Job, follow, start_broker
 from pipeline.runtime.cluster import has_gpus, num_slots
-from pipeline.runtime.s3_shards import open_shards
+from pipeline.runtime.s3_shards import open_stored
 from pipeline.runtime.storage import open_folder
 
 _COLLECTIVE_TIMEOUT_S = 300
@@ -53,7 +53,7 @@ class WorkerContext:
 
 @functools.lru_cache(maxsize=1)
 def _opened(data: DataConfig) -> tuple[Dataset, Split, Split]:
-    dataset = open_dataset(open_folder(data.uri), data, open_shards(data.uri))
+    dataset = open_stored(data.uri, data)
     train_split, val_split = (
         dataset.split(name, data.cache, skip_corrupt=data.on_corrupt == "skip")
         for name in ("train", "val")

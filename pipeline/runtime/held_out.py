@@ -5,11 +5,9 @@ import math
 from pipeline.core.config import DataConfig
 from pipeline.core.manifest import DatasetInfo
 from pipeline.learning.assessment import assess
-from pipeline.learning.dataset import open_dataset
 from pipeline.runtime.confirmations import Confirmations, HeldOutScore
 from pipeline.runtime.networks import Network
-from pipeline.runtime.s3_shards import open_shards
-from pipeline.runtime.storage import open_folder
+from pipeline.runtime.s3_shards import open_stored
 
 
 def held_out_score(
@@ -24,7 +22,7 @@ def held_out_score(
         return None
     if score := known.test_score(network.digest):
         return score
-    dataset = open_dataset(open_folder(data.uri), data, open_shards(data.uri))
+    dataset = open_stored(data.uri, data)
     split = dataset.split("test", cache="none")  # each picture is read once
     assessment = assess(network.segmenter, split, info.classes, lambda done, total: None)
     score = HeldOutScore(

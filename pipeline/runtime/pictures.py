@@ -4,6 +4,7 @@ import io
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from pipeline.core.errors import DataError
@@ -39,30 +40,25 @@ class ChannelSums:
         )
 
 
-def resized(sample: LabelledImage, size: tuple[int, int] | None) -> tuple[Image.Image, Image.Image]:
+def resized(sample: LabelledImage, size: tuple[int, int] | None) -> LabelledImage:
     """Return picture and label at a size (height, width): averaged, and the nearest label."""
-    image, label = Image.fromarray(sample.image_HWC), Image.fromarray(sample.label_HW)
     if size is None or size == sample.label_HW.shape:
-        return image, label
+        return sample
     height, width = size
-    return (
-        image.resize((width, height), Image.Resampling.BOX),
-        label.resize((width, height), Image.Resampling.NEAREST),
+    image, label = Image.fromarray(sample.image_HWC), Image.fromarray(sample.label_HW)
+    return LabelledImage(
+        np.asarray(image.resize((width, height), Image.Resampling.BOX)),
+        np.asarray(label.resize((width, height), Image.Resampling.NEAREST)),
     )
 
 
-def encode_image(image: Image.Image, layout: Layout) -> bytes:
+def encode_image(image_HWC: NDArray[np.uint8], layout: Layout) -> bytes:
     """Return the picture in the layout's encoding."""
     if layout.encoding == "png":
-        return encode_png(image)
+        return png.encode(image_HWC)
     buffer = io.BytesIO()
-    image.save(buffer, format=layout.encoding, quality=layout.quality)
+    Image.fromarray(image_HWC).save(buffer, format=layout.encoding, quality=layout.quality)
     return buffer.getvalue()
-
-
-def encode_png(picture: Image.Image) -> bytes:
-    """Return a picture or a label map as PNG."""
-    return png.encode(np.asarray(picture))
 
 
 def decode_image(content: bytes, where: str) -> tuple[Image.Image, str]:

@@ -7,16 +7,20 @@ bytes still missing.
 import random
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import botocore.exceptions
 import urllib3.exceptions
 
+from pipeline.core.config import DataConfig
 from pipeline.core.errors import CorruptSample, ServiceUnavailable
+from pipeline.learning.dataset import Dataset, open_dataset
 from pipeline.learning.shards import ShardStore
-from pipeline.runtime.storage import endpoint_name, s3_client, split_uri
+from pipeline.runtime.storage import endpoint_name, open_folder, s3_client, split_uri
 
 _CHUNK_BYTES = 64 << 10  # what a broken connection can cost; larger ones are no faster
 _CONNECTIONS = 16  # the loader threads of a train and a val split
@@ -59,14 +63,23 @@ class S3Shards:
 
     def __init__(
         self,
-        client: Any,
+        client: Callable[[], Any],
         bucket: str,
         prefix: str,
         patience: Patience = Patience(),
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Read below ``s3://bucket/prefix`` with a boto3 client that does not retry by itself."""
+        """Read below ``s3://bucket/prefix``.
+
+        Args:
+            client: returns a boto3 client that does not retry by itself, the same at each call.
+            bucket: see above.
+            prefix: likewise.
+            patience: see there.
+            sleep: pauses for so many seconds.
+            clock: tells seconds.
+        """
         self._client = client
         self._bucket = bucket
         self._prefix = prefix
@@ -102,7 +115,7 @@ class S3Shards:
     def _chunks(self, shard: str, start: int, length: int) -> Iterator[bytes]:
         """Yield what one request brings, in order."""
         began = self._clock()
-        response = self._client.get_object(
+        response = self._client().get_object(
             Bucket=self._bucket,
             Key=self._key(shard),
             Range=f"bytes={start}-{start + length - 1}",
@@ -149,12 +162,27 @@ class S3Shards:
         )
 
 
-def open_shards(uri: str) -> ShardStore | None:
+def open_stored(
+    uri: str, expected: DataConfig | None = None, cache_dir: Path | None = None
+) -> Dataset:
+    """Open the data set at a URI, on S3 or on this machine; see ``open_dataset``.
+
+    Raises:
+        DataError: see there.
+    """
+    shards = _open_shards(uri)  # its client is made while the manifest is read
+    return open_dataset(open_folder(uri, create=False), expected, shards, cache_dir)
+
+
+def _open_shards(uri: str) -> ShardStore | None:
     """Return what reads the shards of a data set on S3; None for a folder of this machine."""
     scheme, bucket, prefix = split_uri(uri)
     if scheme != "s3":
         return None
-    return S3Shards(s3_client(attempts=1, connections=_CONNECTIONS), bucket, prefix)
+    making = ThreadPoolExecutor(1, thread_name_prefix="s3-client")
+    client = making.submit(s3_client, attempts=1, connections=_CONNECTIONS)
+    making.shutdown(wait=False)
+    return S3Shards(client.result, bucket, prefix)
 
 
 def _is_transient(error: botocore.exceptions.ClientError) -> bool:

@@ -1,12 +1,9 @@
 """One shard of a data set: a WebDataset tar, and the part that says what lies where in it."""
 
 import hashlib
-import io
 from dataclasses import dataclass
-from typing import Any
 
-import webdataset
-from pyarrow import NativeFile
+from PIL import Image
 
 from pipeline.core.errors import DataError
 from pipeline.core.layout import Layout, Shard
@@ -19,10 +16,10 @@ from pipeline.runtime.pictures import (
     count_classes,
     decode_image,
     encode_image,
-    encode_png,
     resized,
 )
-from pipeline.runtime.tars import read_members
+from pipeline.runtime.tars import end_tar, write_member
+from pipeline.sources import png
 from pipeline.sources.source import LabelledImage, Source
 
 _SUFFIXES = {"png": "image.png", "jpeg": "image.jpg", "webp": "image.webp"}
@@ -56,30 +53,29 @@ def write_shard(source: Source, layout: Layout, folder: Folder, shard: Shard) ->
     """
     suffix = _SUFFIXES[layout.encoding]
     channels = ChannelSums()
-    described = []
-    buffer = io.BytesIO()
-    with open_whole(folder, shard.path) as stream:
-        # A whole number of seconds: for a fraction tarfile would add a header to each member.
-        with webdataset.TarWriter(buffer, user="", group="", mtime=0, encoder=False) as tar:
-            for key in shard.keys:
-                _require_tar_key(key, source.name)
-                where = f"{source.name} {shard.split}/{key}"
-                sample = encode(source.read(shard.split, key), source.classes, layout, where)
-                tar.write({"__key__": key, suffix: sample.image, _LABEL: sample.label})
-                channels += sample.channels
-                described.append(_describe(sample, key, shard))
-                _send_on(buffer, stream)  # S3 takes it while the next sample is made
-        _send_on(buffer, stream)
-    buffer.seek(0)
-    offsets = {member.name: member.offset for member in read_members(buffer, shard.path)}
-    records = [
-        SampleRecord(
-            **fields,
-            image_offset=offsets[f"{fields['key']}.{suffix}"],
-            label_offset=offsets[f"{fields['key']}.{_LABEL}"],
-        )
-        for fields in described
-    ]
+    records = []
+    with open_whole(folder, shard.path) as stream:  # S3 takes it while the next sample is made
+        for key in shard.keys:
+            _require_tar_key(key, source.name)
+            where = f"{source.name} {shard.split}/{key}"
+            sample = encode(source.read(shard.split, key), source.classes, layout, where)
+            channels += sample.channels
+            records.append(
+                SampleRecord(
+                    key=key,
+                    split=shard.split,
+                    shard=shard.path,
+                    image_offset=write_member(stream, f"{key}.{suffix}", sample.image),
+                    image_bytes=len(sample.image),
+                    label_offset=write_member(stream, f"{key}.{_LABEL}", sample.label),
+                    label_bytes=len(sample.label),
+                    height=sample.height,
+                    width=sample.width,
+                    class_pixels=sample.class_pixels,
+                    sha256=sample.sha256,
+                )
+            )
+        end_tar(stream)
     return Part(records_table(records), channels, layout.encoding)
 
 
@@ -89,24 +85,19 @@ def encode(sample: LabelledImage, classes: ClassTable, layout: Layout, where: st
     Raises:
         DataError: a label is no class.
     """
-    image, label = resized(sample, layout.image_size)
-    content = encode_image(image, layout)
+    sample = resized(sample, layout.image_size)
+    content = encode_image(sample.image_HWC, layout)
+    image = Image.fromarray(sample.image_HWC)
     if layout.encoding != "png":  # the statistics are of what a training will see
         image, _ = decode_image(content, where)
     return EncodedSample(
         image=content,
-        label=encode_png(label),
+        label=png.encode(sample.label_HW),
         height=image.height,
         width=image.width,
-        class_pixels=count_classes(label, classes, where),
+        class_pixels=count_classes(Image.fromarray(sample.label_HW), classes, where),
         channels=ChannelSums.of(image),
     )
-
-
-def _send_on(buffer: io.BytesIO, stream: NativeFile) -> None:
-    """Write to the stream what the buffer holds beyond it."""
-    with buffer.getbuffer() as content:
-        stream.write(content[stream.tell() :])
 
 
 def _require_tar_key(key: str, source: str) -> None:
@@ -115,17 +106,3 @@ def _require_tar_key(key: str, source: str) -> None:
             f"{source} has the key {key!r}, wanted one without a dot: WebDataset would take the "
             "dot for the key's end"
         )
-
-
-def _describe(sample: EncodedSample, key: str, shard: Shard) -> dict[str, Any]:
-    return {
-        "key": key,
-        "split": shard.split,
-        "shard": shard.path,
-        "image_bytes": len(sample.image),
-        "label_bytes": len(sample.label),
-        "height": sample.height,
-        "width": sample.width,
-        "class_pixels": sample.class_pixels,
-        "sha256": sample.sha256,
-    }

@@ -1,7 +1,8 @@
-"""Tars read front to back without trust: nothing is extracted, every header is checked.
+"""Tars, written member by member and read without trust.
 
-Python's own reader takes a tar that was cut between two members for a whole one, and reads as much
-of a long name as its header claims; so the headers are walked here.
+Nothing is extracted, every header is checked. Python's own reader takes a tar that was cut between
+two members for a whole one, and reads as much of a long name as its header claims; so the headers
+are walked here.
 """
 
 import tarfile
@@ -42,6 +43,18 @@ class Readable(Protocol):
         ...
 
 
+class Writable(Protocol):
+    """Bytes from front to back, and how many there are."""
+
+    def write(self, content: bytes, /) -> int:
+        """Add bytes."""
+        ...
+
+    def tell(self) -> int:
+        """Return how many were written."""
+        ...
+
+
 def read_members(
     stream: Readable, tar: str, wanted: Callable[[str], bool] = lambda name: False
 ) -> Iterator[Member]:
@@ -65,6 +78,24 @@ def read_members(
         _require_plain(header, tar)
         content = reader.read(header.size) if wanted(header.name) else reader.skip(header.size)
         yield Member(header.name, offset, content)
+
+
+def write_member(stream: Writable, name: str, content: bytes) -> int:
+    """Add a file to a tar that always has the same bytes; return where its content begins."""
+    header = tarfile.TarInfo(name)
+    header.size = len(content)
+    header.mode = 0o444
+    stream.write(header.tobuf())
+    begin = stream.tell()
+    stream.write(content)
+    stream.write(bytes(-len(content) % _BLOCK))
+    return begin
+
+
+def end_tar(stream: Writable) -> None:
+    """Add what ends a tar: two empty blocks, and as many as fill a record."""
+    stream.write(bytes(2 * _BLOCK))
+    stream.write(bytes(-stream.tell() % tarfile.RECORDSIZE))
 
 
 class _Reader:

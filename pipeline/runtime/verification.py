@@ -13,7 +13,7 @@ from pipeline.core.manifest import (
     DatasetInfo,
     SampleRecord,
 )
-from pipeline.learning.folder import read_bytes
+from pipeline.learning.folder import Folder, read_bytes
 from pipeline.learning.records import Records, read_records, records_table
 from pipeline.runtime.indexing import index_pair
 from pipeline.runtime.pairs import read_pairs
@@ -117,11 +117,25 @@ def verify_shard(uri: str, classes: ClassTable, shard: ShardToVerify) -> Finding
                 channels += sums
                 wrong += _differing(record, found)
         wrong += [f"{shard.path}: sample {key!r} is missing" for key in said]
+        if not wrong:
+            wrong = _unlike_webdataset(folder, shard)
     except FileNotFoundError:
         wrong.append(f"{shard.path} is missing")
     except (DataError, OSError) as error:
         wrong.append(str(error))
     return Finding(len(wrong), tuple(wrong[:_MOST_TOLD]), channels, encoding)
+
+
+def _unlike_webdataset(folder: Folder, shard: ShardToVerify) -> list[str]:
+    """Return how the samples differ that webdataset's own reader makes of a shard."""
+    from webdataset.tariterators import group_by_keys, tar_file_expander  # which import torch
+
+    with folder.open_input_stream(shard.path, buffer_size=_BUFFER_BYTES) as stream:
+        members = tar_file_expander([{"url": shard.path, "stream": stream}])
+        keys = [sample["__key__"] for sample in group_by_keys(members)]
+    if sorted(keys) == sorted({record.key for record in shard.records}):
+        return []
+    return [f"{shard.path}: webdataset finds {len(keys)} samples, and not those of the manifest"]
 
 
 def _differing(said: SampleRecord, found: SampleRecord) -> list[str]:

@@ -23,16 +23,15 @@ def ids_from_values(
     Raises:
         DataError: a value is not in ``ids``.
     """
-    table = np.full(256, -1, dtype=np.int16)
-    table[list(ids)] = list(ids.values())
-    ids_HW = table[values_HW]
-    if ids_HW.min() < 0:
-        y, x = _first(ids_HW < 0)
+    values = values_HW.tobytes()  # bytes are looked up faster than arrays
+    if unknown := values.translate(None, delete=bytes(ids)):
+        y, x = _first(values_HW == unknown[0])
         raise DataError(
             f"{path} holds the value {values_HW[y, x]} at row {y}, column {x}, wanted "
             f"{_ranges(ids)}: map its values to classes"
         )
-    return ids_HW.astype(np.uint8)
+    known = values.translate(bytes.maketrans(bytes(ids), bytes(ids.values())))
+    return np.frombuffer(known, dtype=np.uint8).reshape(values_HW.shape)
 
 
 def ids_from_colours(

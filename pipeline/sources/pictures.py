@@ -5,6 +5,7 @@ JPEG and WebP carry none, so of these only files that cannot be decoded are told
 """
 
 import io
+import os
 import struct
 from collections.abc import Collection
 from pathlib import Path
@@ -34,7 +35,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     Raises:
         DataError: the file is missing, damaged, too large or of another format.
     """
-    return _decode(path, ("PNG", "JPEG", "WEBP"), _IMAGE_FORMATS, as_rgb=True)
+    return _decode(path, ("PNG", "JPEG", "WEBP"), _IMAGE_FORMATS, (3,), as_rgb=True)
 
 
 def read_label(path: Path) -> NDArray[np.uint8]:
@@ -43,7 +44,7 @@ def read_label(path: Path) -> NDArray[np.uint8]:
     Raises:
         DataError: as ``read_image``, or it is not a map of one 8-bit value a pixel.
     """
-    return _decode(path, ("PNG",), _LABEL_FORMATS)
+    return _decode(path, ("PNG",), _LABEL_FORMATS, (2,))
 
 
 def read_mask(path: Path) -> NDArray[np.uint8]:
@@ -52,7 +53,7 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
     Raises:
         DataError: as ``read_label``.
     """
-    return _decode(path, ("PNG",), _MASK_FORMATS)
+    return _decode(path, ("PNG",), _MASK_FORMATS, (2, 3))
 
 
 def labelled(
@@ -72,17 +73,26 @@ def labelled(
 
 
 def _decode(
-    path: Path, kinds: tuple[str, ...], formats: Collection[str], *, as_rgb: bool = False
+    path: Path,
+    kinds: tuple[str, ...],
+    formats: Collection[str],
+    bare_dimensions: tuple[int, ...],
+    *,
+    as_rgb: bool = False,
 ) -> NDArray[np.uint8]:
     wanted = "PNG" if len(kinds) == 1 else "PNG, JPEG or WebP"
     try:
         content = _content(path)
+        if (shape := png.bare_shape(content)) and len(shape) in bare_dimensions:
+            if shape[0] * shape[1] > MAX_PIXELS:
+                raise DataError(_too_large(path))
+            return png.decode(content)
         with Image.open(io.BytesIO(content), formats=kinds) as picture:
             _check_header(path, picture, formats)
             # Decoding looks neither at a PNG's checksums nor for the end of the file.
             picture.verify()
         with Image.open(io.BytesIO(content), formats=kinds) as picture:
-            if as_rgb and (picture.mode != "RGB" or _may_be_turned(content)):
+            if as_rgb and (picture.mode != "RGB" or _may_be_turned(picture, content)):
                 return np.array(_upright(picture).convert("RGB"))
             return png.pixels(picture, content)
     except FileNotFoundError as cause:
@@ -98,15 +108,16 @@ def _decode(
 
 def _content(path: Path) -> bytes:
     with path.open("rb") as file:
-        content = file.read(MAX_MEMBER_BYTES + 1)
-    if len(content) > MAX_MEMBER_BYTES:
-        raise DataError(f"{path} has more than {MAX_MEMBER_BYTES >> 20} MiB: make it smaller")
-    return content
+        size = os.fstat(file.fileno()).st_size
+        if size > MAX_MEMBER_BYTES:
+            raise DataError(f"{path} has more than {MAX_MEMBER_BYTES >> 20} MiB: make it smaller")
+        return file.read(size)
 
 
-def _may_be_turned(content: bytes) -> bool:
+def _may_be_turned(picture: Image.Image, content: bytes) -> bool:
     """Return whether there is anything that may say so; asking Pillow would decode the picture."""
-    return any(mark in content for mark in _TURNING)
+    said = png.besides_pixels(content) if picture.format == "PNG" else content
+    return any(mark in said for mark in _TURNING)
 
 
 def _upright(picture: Image.Image) -> Image.Image:

@@ -8,7 +8,6 @@ from pathlib import Path
 from pipeline.core.config import TrainConfig
 from pipeline.core.errors import PipelineError
 from pipeline.core.manifest import ClassTable
-from pipeline.learning.dataset import open_dataset
 from pipeline.learning.folder import read_bytes
 from pipeline.learning.segmenter import Segmenter
 from pipeline.learning.weights import WEIGHTS_FILE
@@ -16,7 +15,7 @@ from pipeline.runtime import datasets
 from pipeline.runtime.report.page import Report
 from pipeline.runtime.report.pictures import Row, sample_rows
 from pipeline.runtime.report.view import StudyView
-from pipeline.runtime.s3_shards import open_shards
+from pipeline.runtime.s3_shards import open_stored
 from pipeline.runtime.storage import open_folder
 from pipeline.runtime.study_run import study_address
 from pipeline.runtime.study_storage import study_folder
@@ -84,7 +83,7 @@ def _pictures(view: StudyView, store: str, state_dir: Path) -> tuple[tuple[Row, 
     datasets.reach(uri, state_dir, create=False)
     network = f"{store.rstrip('/')}/studies/{view.name}/{view.champion.number:05d}"
     weights = read_bytes(open_folder(network, create=False), WEIGHTS_FILE)
-    dataset = open_dataset(open_folder(uri, create=False), shards=open_shards(uri))
+    dataset = open_stored(uri)
     split = dataset.split("val", cache="none")
     classes = dataset.info.classes
     return tuple(sample_rows(Segmenter.from_bytes(weights), split, classes)), classes

@@ -472,7 +472,7 @@ def test_shards_are_fetched_once_in_the_order_they_are_needed() -> None:
     split = Split(RECORDS, source, cache=MemoryShards(source, source.sizes))
     needed = np.concatenate(training_batches(MOST, batch_size=4, seed=0, epoch=0))
     for _ in range(2):
-        split.fetch(needed, lambda: False)
+        split.fetch(split.missing(needed), lambda: False)
 
     assert source.whole_reads == list(dict.fromkeys(RECORDS[int(i)].shard for i in needed))
 
@@ -490,7 +490,8 @@ def test_a_sample_of_a_shard_that_is_on_its_way_is_read_by_itself() -> None:
 
     source = SlowToFetch(SHARDS)
     split = Split(RECORDS, source, cache=MemoryShards(source, source.sizes))
-    fetcher = threading.Thread(target=split.fetch, args=(np.arange(MOST), lambda: False))
+    missing = split.missing(np.arange(MOST))
+    fetcher = threading.Thread(target=split.fetch, args=(missing, lambda: False))
     fetcher.start()
     assert begun.wait(10)
     sample = split[0]
@@ -507,7 +508,7 @@ def test_a_sample_of_a_shard_that_is_on_its_way_is_read_by_itself() -> None:
 def test_a_fetch_that_fails_leaves_the_error_to_the_batch_that_needs_it() -> None:
     source = CountedShards(SHARDS, failure=ServiceUnavailable("no answer"))
     split = Split(RECORDS, source, cache=MemoryShards(source, source.sizes))
-    split.fetch(np.arange(MOST), lambda: False)
+    split.fetch(split.missing(np.arange(MOST)), lambda: False)
 
     with pytest.raises(ServiceUnavailable, match="no answer"):
         next(Plan(num_samples=MOST, batch_size=4, num_threads=2).batches(split))
@@ -517,6 +518,6 @@ def test_a_fetch_that_fails_leaves_the_error_to_the_batch_that_needs_it() -> Non
 def test_fetching_stops_when_the_epoch_is_over() -> None:
     source = CountedShards(SHARDS)
     split = Split(RECORDS, source, cache=MemoryShards(source, source.sizes))
-    split.fetch(np.arange(MOST), lambda: len(source.reads) == 2)
+    split.fetch(split.missing(np.arange(MOST)), lambda: len(source.reads) == 2)
 
     assert len(source.whole_reads) == 2

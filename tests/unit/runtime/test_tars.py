@@ -6,11 +6,12 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
+import webdataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.core.errors import DataError
-from pipeline.runtime.tars import MAX_MEMBER_BYTES, Member, read_members
+from pipeline.runtime.tars import MAX_MEMBER_BYTES, Member, end_tar, read_members, write_member
 
 FORMATS = (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)
 Change = Callable[[tarfile.TarInfo], None]
@@ -57,6 +58,22 @@ def test_the_members_are_those_that_python_finds(
 
     assert [(m.name, m.content) for m in found] == list(contents.items())
     assert [member.offset for member in found] == offsets
+
+
+@settings(max_examples=30)
+@given(content=st.binary(max_size=1200), key=NAMES.filter(lambda n: "." not in n))
+def test_a_tar_is_what_webdataset_would_write(content: bytes, key: str) -> None:
+    theirs, ours = io.BytesIO(), io.BytesIO()
+    with webdataset.TarWriter(theirs, user="", group="", mtime=0, encoder=False) as tar:
+        tar.write({"__key__": key, "image.png": content, "label.png": b"label"})
+    begins = [
+        write_member(ours, f"{key}.{name}", written)
+        for name, written in (("image.png", content), ("label.png", b"label"))
+    ]
+    end_tar(ours)
+
+    assert theirs.getvalue() == ours.getvalue()
+    assert begins == [member.offset for member in members(ours.getvalue())]
 
 
 @pytest.mark.parametrize("form", FORMATS)

@@ -80,3 +80,39 @@ def test_a_damaged_file_is_an_error(cut: float) -> None:
     flipped = bytes([content[place] ^ 255])
     with pytest.raises(OSError, match=r"png_|IDAT"):
         read(content[:place] + flipped + content[place + 1 :])
+
+
+NOISE = np.random.default_rng(0).integers(0, 256, (9, 13, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("pixels", [NOISE, NOISE[..., 0]])
+def test_a_bare_file_is_known_by_its_shape_and_broken_anywhere_it_is_no_picture(
+    pixels: NDArray[np.uint8],
+) -> None:
+    content = png.encode(pixels)
+
+    assert png.bare_shape(content) == png.decode(content).shape == pixels.shape
+    for place in range(len(content)):
+        flipped = content[:place] + bytes([content[place] ^ 255]) + content[place + 1 :]
+        assert png.bare_shape(content[:place]) is None
+        if png.bare_shape(flipped) is not None:
+            with pytest.raises(OSError, match=r"\w"):
+                png.decode(flipped)
+
+
+@pytest.mark.parametrize("mode", ["1", "LA", "P", "RGBA", "I;16"])
+def test_a_file_with_other_pixels_is_not_bare(mode: str) -> None:
+    assert png.bare_shape(saved(Image.fromarray(NOISE).convert(mode))) is None
+
+
+def test_a_file_that_says_more_than_its_pixels_is_not_bare() -> None:
+    picture, exif, text = Image.fromarray(NOISE), Image.Exif(), PngImagePlugin.PngInfo()
+    exif[0x0112] = 6
+    text.add(b"tEXt", b"any\0thing", after_idat=True)
+
+    assert png.bare_shape(saved(picture)) == NOISE.shape
+    assert png.bare_shape(saved(picture, exif=exif)) is None
+    assert png.bare_shape(saved(picture, pnginfo=text)) is None
+    assert png.bare_shape(saved(picture, transparency=(1, 2, 3))) is None
+    assert png.bare_shape(saved(picture, save_all=True, append_images=[picture])) is None
+    assert png.besides_pixels(saved(picture, pnginfo=text)).count(b"thing") == 1
