@@ -24,7 +24,7 @@ import torch
 import tyro
 
 from pipeline.core.architecture import Architecture
-from pipeline.core.config import DataConfig, TrainConfig, TrialSpec
+from pipeline.core.config import RECIPES, DataConfig, TrialSpec
 from pipeline.core.cost import count_parameters
 from pipeline.learning.compact.compaction import compact
 from pipeline.learning.compact.measure import latencies, random_pictures
@@ -35,7 +35,7 @@ from pipeline.learning.segmenter import Segmenter
 from pipeline.learning.weights import WEIGHTS_FILE
 from pipeline.runtime.storage import open_folder
 
-AUTHORS = TrainConfig(epochs=40)
+AUTHORS = replace(RECIPES["paper"], epochs=40)
 FASTER = replace(AUTHORS, batch_size=4, learning_rate=3e-3)
 MAIN = {
     "authors": AUTHORS,

@@ -2,14 +2,14 @@
 
 import shlex
 import sys
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from pipeline.cli import run_command
-from pipeline.core.config import CachePolicy, CorruptPolicy, TrainConfig
+from pipeline.core.config import COMPARED, CachePolicy, CorruptPolicy, TrainConfig
 from pipeline.core.errors import UsageError
 from pipeline.core.units import format_count, format_duration, parse_count
 from pipeline.recipe_options import RecipeOptions
@@ -48,9 +48,7 @@ class SearchOptions:
     """Passes over the train split in each training."""
     batch_size: int = 8
     """Pictures in a step, all workers of a trial together."""
-    recipe: Annotated[RecipeOptions, tyro.conf.OmitArgPrefixes] = field(
-        default_factory=RecipeOptions
-    )
+    how: Annotated[RecipeOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=RecipeOptions)
     workers_per_trial: int = 1
     """DDP workers that share one training."""
     name: str | None = None
@@ -90,10 +88,9 @@ def search(options: SearchOptions) -> int:
 
         parse_url(options.study_storage)
     space = load_space(options.space)
-    training = TrainConfig(
+    training = options.how.training(
         epochs=options.epochs,
         batch_size=options.batch_size,
-        **asdict(options.recipe),
         num_workers=options.workers_per_trial,
     )
     space.pool(num_classes=1).within(budget)  # a sieve: no data set has fewer classes
@@ -119,7 +116,7 @@ def search(options: SearchOptions) -> int:
     everything = space.pool(info.classes.num_classes)
     name = options.name or f"{info.name}-{space.name}-{format_count(budget)}"
     settings = {
-        **_settings(options, space, budget, floor),
+        **_settings(options, training, space, budget, floor),
         "dataset": data.uri,
         "fingerprint": data.fingerprint,
         "on_corrupt": data.on_corrupt,
@@ -162,22 +159,17 @@ def search(options: SearchOptions) -> int:
 
 
 def _settings(
-    options: SearchOptions, space: "SearchSpace", budget: int, floor: float
+    options: SearchOptions, training: TrainConfig, space: "SearchSpace", budget: int, floor: float
 ) -> dict[str, object]:
-    """Return what makes trials of a study comparable, but for the data.
-
-    Settings that there were not always are left out where they are as they were then.
-    """
-    later = {"budget_on": options.budget_on, **asdict(options.recipe)}
-    before = {"budget_on": SearchOptions.budget_on, **asdict(RecipeOptions())}
+    """Return what makes trials of a study comparable, but for the data."""
     return {
         "space": space.name,
         **{f"space_{name}": list(space.labels(name)) for name in space.choices},
         "budget": budget,
-        **dict(later.items() - before.items()),
+        "budget_on": options.budget_on,
         "floor": floor,
-        "epochs": options.epochs,
-        "batch_size": options.batch_size,
+        "recipe": options.how.recipe,
+        **{name: getattr(training, name) for name in COMPARED},
         "workers_per_trial": options.workers_per_trial,
         "seed": options.seed,
     }

@@ -2,7 +2,7 @@
 
 import math
 import sys
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,7 +10,7 @@ import tyro
 
 from pipeline.cli import run_command
 from pipeline.core.architecture import SWITCHES, Architecture
-from pipeline.core.config import CachePolicy, CorruptPolicy, TrainConfig, TrialSpec
+from pipeline.core.config import CachePolicy, CorruptPolicy, TrialSpec
 from pipeline.core.errors import UsageError
 from pipeline.core.peer import Network, Peer
 from pipeline.recipe_options import RecipeOptions
@@ -54,9 +54,7 @@ class TrainOptions:
     """Passes over the train split."""
     batch_size: int = 8
     """Pictures in a step, all workers together."""
-    recipe: Annotated[RecipeOptions, tyro.conf.OmitArgPrefixes] = field(
-        default_factory=RecipeOptions
-    )
+    how: Annotated[RecipeOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=RecipeOptions)
     workers: int = 1
     """DDP workers that share the training."""
     seed: int = 0
@@ -73,10 +71,9 @@ class TrainOptions:
 
 def train(options: TrainOptions) -> int:
     """Train; print each epoch and where the weights are. The same command goes on after a kill."""
-    training = TrainConfig(
+    training = options.how.training(
         epochs=options.epochs,
         batch_size=options.batch_size,
-        **asdict(options.recipe),
         num_workers=options.workers,
     )
     # A wrong word is told before anything heavy is imported or started.

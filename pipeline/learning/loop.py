@@ -132,7 +132,7 @@ class _Trainer:
             batch = next(batches)
             waited_s += time.perf_counter() - asked
             progress = (epoch + step / self.num_steps) / self.spec.training.epochs
-            total += self.step(*self.placed(batch), poly_rate(self.spec.training, progress))
+            total += self.step(*self.placed(batch), learning_rate(self.spec.training, progress))
         mean = float(summed(total, self.context)) / self.num_steps
         if not np.isfinite(mean):
             raise TrialFailed(f"the loss is {mean} in epoch {epoch + 1}: lower the learning rate")
@@ -143,18 +143,21 @@ class _Trainer:
         image, label = (part.to(self.context.device, non_blocking=True) for part in batch)
         return normalise(image, self.info.mean, self.info.std), label
 
-    def step(self, image_BCHW: Tensor, label_BHW: Tensor, learning_rate: float) -> Tensor:
+    def step(self, image_BCHW: Tensor, label_BHW: Tensor, rate: float) -> Tensor:
         """Take one optimizer step; return this rank's part of the global batch's loss.
 
         The loss is the weighted mean over the global batch's labelled pixels, as one process would
         compute it, and not the mean of the ranks' means.
         """
+        is_mixed = self.spec.training.precision == "bfloat16"
+        with torch.autocast(self.context.device.type, torch.bfloat16, enabled=is_mixed):
+            logits_BKHW = self.module(image_BCHW)
         loss, weight = weighted_loss(
-            self.module(image_BCHW), label_BHW, self.class_weights_K, self.info.classes.ignore_index
+            logits_BKHW.float(), label_BHW, self.class_weights_K, self.info.classes.ignore_index
         )
         part = loss / summed(weight, self.context).clamp(min=1e-12)
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
+            group["lr"] = rate
         self.optimizer.zero_grad()
         # DDP averages gradients over ranks, but the parts add up.
         torch.autograd.backward(part * self.context.world_size)
@@ -174,9 +177,10 @@ def weighted_loss(
     return loss, (counts_K * class_weights_K).sum()
 
 
-def poly_rate(training: TrainConfig, progress: float) -> float:
+def learning_rate(training: TrainConfig, progress: float) -> float:
     """Return the learning rate when ``progress`` (0 to 1) of the training is done."""
-    return training.learning_rate * float((1.0 - progress) ** _POLY_POWER)
+    warm = progress / training.warm_up if progress < training.warm_up else 1.0
+    return training.learning_rate * warm * float((1.0 - progress) ** _POLY_POWER)
 
 
 def _save(

@@ -1,6 +1,6 @@
 """The optimizer of a training: Adam, and which weights decay in which way."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,19 +14,23 @@ def make_optimizer(model: nn.Module, training: TrainConfig) -> torch.optim.Optim
 
     L2 goes through Adam, as in the authors' code: it is part of the gradient, and what Adam divides
     by is small where the loss asks for nothing, so that there it wins and takes a filter to zero.
-    AdamW shrinks every weight by the same share a step, which leaves none at zero.
+    AdamW shrinks the weights of convolutions by the same share a step, which leaves none at zero;
+    scales, shifts and slopes are left alone.
     """
     rate, decay = training.learning_rate, training.weight_decay
     if training.decay == "adamw":
-        return torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=decay, fused=True)
+        groups = _apart(model, [p for p in model.parameters() if p.ndim > 1], decay)
+        return torch.optim.AdamW(groups, lr=rate, weight_decay=0.0, fused=True)
     if training.decay == "l2":
         return torch.optim.Adam(model.parameters(), lr=rate, weight_decay=decay, fused=True)
-    scales = list(_norm_scales(model))
-    numbers = {id(scale) for scale in scales}
-    others: list[nn.Parameter] = [p for p in model.parameters() if id(p) not in numbers]
-    groups: list[dict[str, Any]] = [{"params": scales, "weight_decay": decay}, {"params": others}]
-    return torch.optim.Adam(groups, lr=rate, fused=True)
+    scales = [m.weight for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    return torch.optim.Adam(_apart(model, scales, decay), lr=rate, fused=True)
 
 
-def _norm_scales(model: nn.Module) -> Iterable[nn.Parameter]:
-    return (m.weight for m in model.modules() if isinstance(m, nn.BatchNorm2d))
+def _apart(
+    model: nn.Module, decaying: Sequence[nn.Parameter], decay: float
+) -> list[dict[str, Any]]:
+    """Return groups of the parameters that decay and of all others."""
+    ids = {id(p) for p in decaying}
+    others = [p for p in model.parameters() if id(p) not in ids]
+    return [{"params": decaying, "weight_decay": decay}, {"params": others}]

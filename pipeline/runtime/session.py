@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -204,7 +204,7 @@ def _draw(
     again = confirmation.networks if confirmation else ()
     seeds = {one.network.id: tuple(run.mean_iou for run in one.runs) for one in again}
     title = f"{study.name}: CGNet variants on {plan.info.name}, {plan.training.epochs} epochs"
-    beside = rivals(_trainings(plan), trials)
+    beside = rivals(_trainings(plan, study.settings), trials)
     beside += [Rival(o.network.label, o.num_params, o.mean_iou) for o in again if o.is_peer]
     files = study_files(trials, study.budget, study.floor, title, seeds=seeds, rivals=beside)
     if confirmation:
@@ -223,13 +223,8 @@ def _draw(
     return folder / PICTURE
 
 
-def _trainings(plan: SearchPlan) -> list[Training]:
+def _trainings(plan: SearchPlan, settings: Mapping[str, Any]) -> list[Training]:
     try:
-        return comparable_trainings(
-            plan.store,
-            plan.info.name,
-            plan.data.fingerprint,
-            plan.training,
-        )
+        return comparable_trainings(plan.store, plan.info.name, settings)
     except (PipelineError, OSError):
         return []  # they are a favour: the front is drawn without

@@ -2,12 +2,14 @@
 
 import math
 import statistics
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from pyarrow.fs import FileSelector
 
 from pipeline.core.architecture import Architecture
-from pipeline.core.config import TrainConfig
+from pipeline.core.config import COMPARED
 from pipeline.core.errors import DataError
 from pipeline.core.peer import Network, Peer
 from pipeline.learning.folder import exists, read_bytes
@@ -16,9 +18,6 @@ from pipeline.learning.weights import WEIGHTS_FILE, load_provenance, load_weight
 from pipeline.runtime.figures.series import Rival, is_paper
 from pipeline.runtime.records import State, TrialRecord
 from pipeline.runtime.storage import open_folder
-
-# What two trainings must share for their scores to compare; a study keeps what is not the default.
-RECIPE = ("epochs", "batch_size", "learning_rate", "weight_decay")
 
 
 @dataclass(frozen=True)
@@ -37,17 +36,15 @@ class Training:
         return isinstance(self.network, Architecture) and is_paper(self.network)
 
 
-def comparable_trainings(
-    store: str, dataset: str, fingerprint: str, training: TrainConfig
-) -> list[Training]:
+def comparable_trainings(store: str, dataset: str, settings: Mapping[str, Any]) -> list[Training]:
     """Return the finished trainings in a store of the same data by the same recipe.
 
     Args:
         store: s3://bucket[/prefix] or a folder.
         dataset: name of the data set.
-        fingerprint: of the data set.
-        training: the recipe.
+        settings: of the study to compare with.
     """
+    wanted = [settings.get(key) for key in ("fingerprint", *COMPARED)]
     folder = open_folder(f"{store.rstrip('/')}/trainings", create=False)
     found = folder.get_file_info(FileSelector("", allow_not_found=True))
     names = sorted(f.base_name for f in found if f.base_name.startswith(f"{dataset}-"))
@@ -60,11 +57,10 @@ def comparable_trainings(
             provenance, deployment = load_provenance(content), load_weights(content)[1]
         except DataError:
             continue
-        wanted = (fingerprint, *(getattr(training, key) for key in RECIPE))
-        if provenance is None or wanted != (
+        if provenance is None or wanted != [
             provenance.fingerprint,
-            *(provenance.recipe.get(key) for key in RECIPE),
-        ):
+            *(provenance.recipe.get(key) for key in COMPARED),
+        ]:
             continue
         trainings.append(
             Training(

@@ -7,16 +7,13 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
+from pipeline.core.config import COMPARED
 from pipeline.core.errors import UsageError
 from pipeline.runtime.records import STARTED
 from pipeline.runtime.samplers import PREDICTION
 from pipeline.runtime.study_storage import study_storage
 
-# A study keeps the last two where they are not the default.
-_SAME = (
-    *("fingerprint", "epochs", "batch_size", "workers_per_trial"),
-    *("learning_rate", "weight_decay"),
-)
+_SAME = ("fingerprint", *COMPARED, "workers_per_trial")
 
 Told = list[tuple[dict[str, Any], float, float]]
 

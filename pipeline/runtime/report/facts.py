@@ -124,7 +124,8 @@ def provenance(view: StudyView) -> list[tuple[str, str]]:
         (
             "training",
             f"{settings.get('epochs')} epochs, batches of {settings.get('batch_size')}, "
-            f"{settings.get('workers_per_trial')} worker, seed {settings.get('seed')}",
+            f"{settings.get('workers_per_trial')} worker, recipe {settings.get('recipe')}, "
+            f"seed {settings.get('seed')}",
         ),
     ]
     if about := view.about:
