@@ -4,14 +4,15 @@ import shlex
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from pipeline.cli import run_command
-from pipeline.core.config import CachePolicy, CorruptPolicy, TrainConfig
+from pipeline.core.config import COMPARED, CachePolicy, CorruptPolicy, TrainConfig
 from pipeline.core.errors import UsageError
 from pipeline.core.units import format_count, format_duration, parse_count
+from pipeline.recipe_options import RecipeOptions
 from pipeline.search_options import ConfirmOptions, EffortOptions, StrategyOptions
 
 if TYPE_CHECKING:
@@ -26,6 +27,10 @@ class SearchOptions:
 
     budget: str
     """Most trainable parameters: digits with an optional k or M, such as 0.5M."""
+    budget_on: Literal["built", "deployed"] = "built"
+    """Whether the budget is of the network as it is built, known before it is trained, or of what
+    is left when what training killed is taken out: then networks of up to twice the budget are
+    tried if those trained before say that they will fit, and what does not is on no front."""
     dataset: str = "streets"
     """Name of a data set in the store, or the URI of one; streets is made if it is not there."""
     space: str = "cgnet"
@@ -43,6 +48,7 @@ class SearchOptions:
     """Passes over the train split in each training."""
     batch_size: int = 8
     """Pictures in a step, all workers of a trial together."""
+    how: Annotated[RecipeOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=RecipeOptions)
     workers_per_trial: int = 1
     """DDP workers that share one training."""
     name: str | None = None
@@ -82,7 +88,7 @@ def search(options: SearchOptions) -> int:
 
         parse_url(options.study_storage)
     space = load_space(options.space)
-    training = TrainConfig(
+    training = options.how.training(
         epochs=options.epochs,
         batch_size=options.batch_size,
         num_workers=options.workers_per_trial,
@@ -98,6 +104,7 @@ def search(options: SearchOptions) -> int:
     from pipeline.runtime.preview import Images, preview, preview_confirmation
     from pipeline.runtime.search_plan import SearchPlan
     from pipeline.runtime.session import run_search
+    from pipeline.runtime.sizes import REACH
     from pipeline.runtime.study import Strategy, Study, study_storage
     from pipeline.runtime.warm_start import read_earlier
 
@@ -109,7 +116,7 @@ def search(options: SearchOptions) -> int:
     everything = space.pool(info.classes.num_classes)
     name = options.name or f"{info.name}-{space.name}-{format_count(budget)}"
     settings = {
-        **_settings(options, space, budget, floor),
+        **_settings(options, training, space, budget, floor),
         "dataset": data.uri,
         "fingerprint": data.fingerprint,
         "on_corrupt": data.on_corrupt,
@@ -120,7 +127,8 @@ def search(options: SearchOptions) -> int:
     place = options.study_storage
     told = read_earlier(options.state_dir, earlier, settings, place) if earlier else []
     with study_storage(options.state_dir, name, not options.dry_run, place) as storage:
-        study = Study(storage, name, everything.within(budget), settings, options.seed, strategy)
+        pool = everything.within(budget * (REACH if options.budget_on == "deployed" else 1))
+        study = Study(storage, name, pool, settings, options.seed, strategy)
         if options.dry_run:
             images = Images(info.num_samples["train"], *info.image_size)
             sys.stdout.write(preview(study, everything, images, training, effort) + "\n")
@@ -130,7 +138,8 @@ def search(options: SearchOptions) -> int:
             study.warm_start(earlier, told)
             console.say(f"{len(told)} trials of study {earlier} inform the proposals")
         console.say(
-            f"study {name}: {len(study.pool):,} networks of space {space.name} fit {budget:,}; "
+            f"study {name}: {study.sizes.fits.sum():,} networks of space {space.name} fit "
+            f"{budget:,} parameters {options.budget_on}; "
             f"hypervolume counts above {floor * 100:g} % mIoU"
         )
         plan = SearchPlan(
@@ -150,16 +159,17 @@ def search(options: SearchOptions) -> int:
 
 
 def _settings(
-    options: SearchOptions, space: "SearchSpace", budget: int, floor: float
+    options: SearchOptions, training: TrainConfig, space: "SearchSpace", budget: int, floor: float
 ) -> dict[str, object]:
     """Return what makes trials of a study comparable, but for the data."""
     return {
         "space": space.name,
         **{f"space_{name}": list(space.labels(name)) for name in space.choices},
         "budget": budget,
+        "budget_on": options.budget_on,
         "floor": floor,
-        "epochs": options.epochs,
-        "batch_size": options.batch_size,
+        "recipe": options.how.recipe,
+        **{name: getattr(training, name) for name in COMPARED},
         "workers_per_trial": options.workers_per_trial,
         "seed": options.seed,
     }
@@ -169,6 +179,8 @@ def _simulate(options: SearchOptions, path: Path, budget: int) -> int:
     """Search a table; print the front and what the search took on the clock of its trainings."""
     if options.workers < 1:
         raise UsageError(f"--workers must be at least 1, got {options.workers}")
+    if options.budget_on == "deployed":
+        raise UsageError("--simulate knows sizes as built alone: leave --budget-on out")
     if options.after.peers:
         raise UsageError("--peers are trained, and --simulate trains nothing: leave one out")
     from optuna.storages import InMemoryStorage

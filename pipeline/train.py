@@ -2,15 +2,18 @@
 
 import math
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 from pipeline.cli import run_command
 from pipeline.core.architecture import SWITCHES, Architecture
-from pipeline.core.config import CachePolicy, CorruptPolicy, TrainConfig, TrialSpec
+from pipeline.core.config import CachePolicy, CorruptPolicy, TrialSpec
 from pipeline.core.errors import UsageError
 from pipeline.core.peer import Network, Peer
+from pipeline.recipe_options import RecipeOptions
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ class TrainOptions:
     """Passes over the train split."""
     batch_size: int = 8
     """Pictures in a step, all workers together."""
+    how: Annotated[RecipeOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=RecipeOptions)
     workers: int = 1
     """DDP workers that share the training."""
     seed: int = 0
@@ -67,8 +71,10 @@ class TrainOptions:
 
 def train(options: TrainOptions) -> int:
     """Train; print each epoch and where the weights are. The same command goes on after a kill."""
-    training = TrainConfig(
-        epochs=options.epochs, batch_size=options.batch_size, num_workers=options.workers
+    training = options.how.training(
+        epochs=options.epochs,
+        batch_size=options.batch_size,
+        num_workers=options.workers,
     )
     # A wrong word is told before anything heavy is imported or started.
     chosen = _network(options)
@@ -98,6 +104,8 @@ def train(options: TrainOptions) -> int:
         sys.stdout.flush()
     for name, iou in zip(info.classes.names, result.class_iou, strict=True):
         sys.stdout.write(f"  {name:<12} {'-' if math.isnan(iou) else f'{iou * 100:5.1f}'}\n")
+    if result.deployed_parameters and result.deployed_parameters < network_size(network):
+        sys.stdout.write(f"deployed: {result.deployed_parameters:,} parameters are not dead\n")
     if result.corrupt:
         console.say(console.left_out(result.corrupt))
     sys.stdout.write(f"weights: {uri}/{WEIGHTS_FILE}\n")

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 from pipeline.core.errors import UsageError
@@ -11,6 +11,9 @@ from pipeline.core.peer import Network, network_from_dict
 
 CachePolicy = Literal["auto", "none", "disk", "memory"]
 CorruptPolicy = Literal["fail", "skip"]
+Decay = Literal["l2", "scales", "adamw"]
+Precision = Literal["float32", "bfloat16"]
+RecipeName = Literal["default", "paper"]
 
 
 @dataclass(frozen=True)
@@ -32,23 +35,31 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How a network is trained. The defaults are the authors' CamVid recipe, but for its length.
+    """How a network is trained; ``RECIPES`` has the authors' way beside the defaults.
 
     Attributes:
         epochs: passes over the train split.
         batch_size: samples in a step, all workers together.
-        learning_rate: of Adam at the first step; it falls as (1 - step/steps)^0.9.
-        weight_decay: L2, on every parameter.
+        learning_rate: of Adam; it falls as (1 - step/steps)^0.9.
+        warm_up: share of the steps, 0 to 1, in which it rises from nothing to that line.
+        weight_decay: how strong.
+        decay: of what and how: L2 through Adam on every parameter, or on the scales of batch norms
+            alone; or AdamW's, on the weights of convolutions.
         scale_range: least and greatest random enlargement of a training picture.
+        precision: of what goes through the network in a step; weights, loss and validation are
+            float32 in any case.
         num_workers: processes that share a step; each has its own batch norm statistics, so their
             number changes the curve.
     """
 
     epochs: int = 10
     batch_size: int = 8
-    learning_rate: float = 1e-3
-    weight_decay: float = 5e-4
+    learning_rate: float = 1e-2
+    warm_up: float = 0.1
+    weight_decay: float = 5e-2
+    decay: Decay = "adamw"
     scale_range: tuple[float, float] = (0.5, 2.0)
+    precision: Precision = "float32"
     num_workers: int = 1
 
     def __post_init__(self) -> None:
@@ -56,6 +67,18 @@ class TrainConfig:
         for name in ("epochs", "batch_size", "num_workers"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("learning_rate", "weight_decay"):
+            if getattr(self, name) < 0:
+                raise UsageError(f"{name} must be at least 0, got {getattr(self, name)}")
+
+
+# The authors' is that of their training on CamVid, but for its length.
+RECIPES: Mapping[RecipeName, TrainConfig] = {
+    "default": TrainConfig(),
+    "paper": TrainConfig(learning_rate=1e-3, warm_up=0.0, weight_decay=5e-4, decay="l2"),
+}
+# What two trainings on the same data must share for their scores to compare.
+COMPARED = tuple(field.name for field in fields(TrainConfig) if field.name != "num_workers")
 
 
 @dataclass(frozen=True)
@@ -82,20 +105,20 @@ class TrialSpec:
 
     def to_json(self) -> str:
         """Return the spec as one line of JSON."""
-        fields = asdict(self) | {"architecture": self.architecture.to_dict()}
-        return json.dumps(fields, sort_keys=True)
+        whole = asdict(self) | {"architecture": self.architecture.to_dict()}
+        return json.dumps(whole, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> "TrialSpec":
         """Read what ``to_json`` wrote."""
-        fields: dict[str, Any] = json.loads(text)
-        training = fields["training"]
+        whole: dict[str, Any] = json.loads(text)
+        training = whole["training"]
         training["scale_range"] = tuple(training["scale_range"])
         return cls(
-            architecture=network_from_dict(fields["architecture"]),
-            data=DataConfig(**fields["data"]),
+            architecture=network_from_dict(whole["architecture"]),
+            data=DataConfig(**whole["data"]),
             training=TrainConfig(**training),
-            seed=fields["seed"],
+            seed=whole["seed"],
         )
 
 
@@ -113,6 +136,9 @@ class EpochResult:
         val_s: seconds in validation.
         data_wait_s: seconds of ``train_s`` in which rank 0 had no batch to work on.
         corrupt: what was wrong with each sample left out so far, on any rank.
+        deployed_parameters: of the network once what training killed is taken out, after the last
+            epoch; None before it.
+        deployed_macs: multiply-accumulates of that for one picture of the data set's size.
     """
 
     epoch: int
@@ -124,6 +150,8 @@ class EpochResult:
     val_s: float
     data_wait_s: float = 0.0
     corrupt: tuple[str, ...] = ()
+    deployed_parameters: int | None = None
+    deployed_macs: int | None = None
 
     @property
     def is_last(self) -> bool:
@@ -131,9 +159,9 @@ class EpochResult:
         return self.epoch == self.epochs
 
     @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> "EpochResult":
+    def from_dict(cls, told: Mapping[str, Any]) -> "EpochResult":
         """Read what ``asdict`` gave, whose tuples JSON may have turned into lists."""
         values: dict[str, Any] = {
-            key: tuple(v) if isinstance(v, list) else v for key, v in fields.items()
+            key: tuple(v) if isinstance(v, list) else v for key, v in told.items()
         }
         return cls(**values)

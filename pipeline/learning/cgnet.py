@@ -64,7 +64,7 @@ class GlobalContext(nn.Module):
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Return the channels' weights, (B, C, 1, 1)."""
         # The gradient of mean() is written out over all pixels, that of sum() is not.
-        mean_BC = x_BCHW.sum(dim=(2, 3)) / x_BCHW.shape[2:].numel()
+        mean_BC = x_BCHW.sum(dim=(2, 3)) / (x_BCHW.shape[2] * x_BCHW.shape[3])
         gate_BC = torch.sigmoid(self.excite(F.relu(self.squeeze(mean_BC))))
         return gate_BC[:, :, None, None]
 

@@ -17,12 +17,15 @@ from pipeline.core.config import EpochResult, TrainConfig, TrialSpec
 from pipeline.core.errors import TrialFailed
 from pipeline.learning.augment import augment, normalise
 from pipeline.learning.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from pipeline.learning.compact.deployed import with_deployed_cost
 from pipeline.learning.context import TrainContext, gathered, summed
 from pipeline.learning.dataset import Dataset
+from pipeline.learning.denormals import flush_denormals
 from pipeline.learning.evaluation import evaluate
 from pipeline.learning.loader import Batch, TrainLoader
 from pipeline.learning.metrics import class_iou, mean_iou
 from pipeline.learning.network import build
+from pipeline.learning.optimizer import make_optimizer
 from pipeline.learning.provenance import Provenance
 from pipeline.learning.split import Split
 from pipeline.learning.weights import Deployment, save_weights
@@ -41,18 +44,12 @@ def train(spec: TrialSpec, context: TrainContext) -> Iterator[EpochResult]:
         TrialFailed: the loss is no number.
         DataError: the data set or the checkpoint is not the spec's.
     """
-    # Weights that L2 drives to zero end as denormals, which cost a CPU twenty times the time.
-    torch.set_flush_denormal(True)
+    flush_denormals()
     dataset, train_split, val_split = context.dataset(spec)
     torch.manual_seed(spec.seed)
     model = build(spec.architecture).to(context.device)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
-    optimizer = torch.optim.Adam(
-        model.parameters(),
-        lr=spec.training.learning_rate,
-        weight_decay=spec.training.weight_decay,
-        fused=True,
-    )
+    optimizer = make_optimizer(model, spec.training)
     results: tuple[EpochResult, ...] = ()
     if checkpoint := load_checkpoint(context.checkpoints, spec):
         model.load_state_dict(checkpoint.model)
@@ -77,6 +74,8 @@ def train(spec: TrialSpec, context: TrainContext) -> Iterator[EpochResult]:
             data_wait_s=data_wait_s,
             corrupt=gathered((*train_split.corrupt, *val_split.corrupt), context),
         )
+        if result.is_last:
+            result = with_deployed_cost(result, model, spec.architecture, dataset.info.image_size)
         results += (result,)
         if context.rank == 0:
             _save(spec, context, dataset, model, optimizer, results)
@@ -133,7 +132,7 @@ class _Trainer:
             batch = next(batches)
             waited_s += time.perf_counter() - asked
             progress = (epoch + step / self.num_steps) / self.spec.training.epochs
-            total += self.step(*self.placed(batch), poly_rate(self.spec.training, progress))
+            total += self.step(*self.placed(batch), learning_rate(self.spec.training, progress))
         mean = float(summed(total, self.context)) / self.num_steps
         if not np.isfinite(mean):
             raise TrialFailed(f"the loss is {mean} in epoch {epoch + 1}: lower the learning rate")
@@ -144,18 +143,21 @@ class _Trainer:
         image, label = (part.to(self.context.device, non_blocking=True) for part in batch)
         return normalise(image, self.info.mean, self.info.std), label
 
-    def step(self, image_BCHW: Tensor, label_BHW: Tensor, learning_rate: float) -> Tensor:
+    def step(self, image_BCHW: Tensor, label_BHW: Tensor, rate: float) -> Tensor:
         """Take one optimizer step; return this rank's part of the global batch's loss.
 
         The loss is the weighted mean over the global batch's labelled pixels, as one process would
         compute it, and not the mean of the ranks' means.
         """
+        is_mixed = self.spec.training.precision == "bfloat16"
+        with torch.autocast(self.context.device.type, torch.bfloat16, enabled=is_mixed):
+            logits_BKHW = self.module(image_BCHW)
         loss, weight = weighted_loss(
-            self.module(image_BCHW), label_BHW, self.class_weights_K, self.info.classes.ignore_index
+            logits_BKHW.float(), label_BHW, self.class_weights_K, self.info.classes.ignore_index
         )
         part = loss / summed(weight, self.context).clamp(min=1e-12)
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
+            group["lr"] = rate
         self.optimizer.zero_grad()
         # DDP averages gradients over ranks, but the parts add up.
         torch.autograd.backward(part * self.context.world_size)
@@ -175,9 +177,10 @@ def weighted_loss(
     return loss, (counts_K * class_weights_K).sum()
 
 
-def poly_rate(training: TrainConfig, progress: float) -> float:
+def learning_rate(training: TrainConfig, progress: float) -> float:
     """Return the learning rate when ``progress`` (0 to 1) of the training is done."""
-    return training.learning_rate * float((1.0 - progress) ** _POLY_POWER)
+    warm = progress / training.warm_up if progress < training.warm_up else 1.0
+    return training.learning_rate * warm * float((1.0 - progress) ** _POLY_POWER)
 
 
 def _save(

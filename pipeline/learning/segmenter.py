@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from pipeline.learning.augment import normalise
+from pipeline.learning.denormals import flush_denormals
 from pipeline.learning.weights import Deployment, load_weights
 
 
@@ -25,12 +26,13 @@ class Segmenter:
         Raises:
             DataError: it is not one of ours.
         """
-        torch.set_flush_denormal(True)
+        flush_denormals()
         return cls(*load_weights(weights))
 
     @torch.inference_mode()
     def label(self, images_BHWC: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return the class ids (B, H, W) of RGB pictures (B, H, W, 3) of any size."""
+        flush_denormals()  # a server labels in threads of its own
         images = torch.from_numpy(np.ascontiguousarray(images_BHWC)).permute(0, 3, 1, 2)
         picture = normalise(images, self.deployment.mean, self.deployment.std)
         logits = self.model(picture.to(memory_format=torch.channels_last))

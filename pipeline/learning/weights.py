@@ -14,6 +14,7 @@ from pipeline.core.manifest import Colour
 from pipeline.core.peer import Network, network_from_dict
 from pipeline.learning.compact.network import CompactCGNet
 from pipeline.learning.compact.shape import CompactShape
+from pipeline.learning.denormals import clear_denormals
 from pipeline.learning.folder import Folder, write_bytes
 from pipeline.learning.network import build
 from pipeline.learning.provenance import Provenance
@@ -134,6 +135,7 @@ def load_weights(content: bytes) -> tuple[nn.Module, Deployment]:
         else:
             model = build(deployment.architecture)
         model.load_state_dict(safetensors.torch.load(content))
+        clear_denormals(model)
     except _NOT_OURS as cause:
         raise DataError(f"{WEIGHTS_FILE} is not a network of this program ({cause})") from cause
     return model.eval(), deployment

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipeline.core.manifest import DatasetInfo
+from pipeline.learning.network import count_built_macs
 from pipeline.learning.weights import DIGEST
 from pipeline.runtime.confirmations import HeldOutScore
 from pipeline.runtime.model_card import (
@@ -16,6 +17,8 @@ from pipeline.runtime.model_card import (
     training_licence,
 )
 from pipeline.runtime.networks import Network
+
+ORIGINAL_FILE = "original.safetensors"  # beside the weights of one that was compacted
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class Champion:
         seeds: of the trainings that confirmed it; none if it is as the search found it.
         spread: standard deviation over the seeds; None of fewer than two.
         held_out: what the weights score on test, if there is one.
+        compacted: the network without what its training killed; None where nothing was.
     """
 
     study: str
@@ -41,11 +45,17 @@ class Champion:
     seeds: tuple[int, ...] = ()
     spread: float | None = None
     held_out: HeldOutScore | None = None
+    compacted: Network | None = None
+
+    @property
+    def shipped(self) -> Network:
+        """Return the network that others get: compacted where that made it smaller."""
+        return self.compacted or self.network
 
     def facts(self, info: DatasetInfo) -> dict[str, str]:
         """Return what the registry says of it, by name."""
         facts = {
-            DIGEST: self.network.digest,
+            DIGEST: self.shipped.digest,
             "study": self.study,
             "budget": str(self.budget),
             "architecture": self.network.segmenter.deployment.architecture.label,
@@ -55,6 +65,11 @@ class Champion:
             "val_mean_iou": f"{self.mean_iou:.4f}",
             SEEDS_TAG: ", ".join(map(str, self.seeds)) or "none",
         }
+        if self.compacted:
+            facts["deployed_parameters"] = str(self.compacted.num_params)
+            facts["deployed_macs"] = str(_macs(self.compacted, info))
+            facts["macs"] = str(_macs(self.network, info))
+            facts["original_sha256"] = self.network.digest
         if self.network.provenance:
             facts["recipe"] = json.dumps(self.network.provenance.recipe, sort_keys=True)
         if self.spread is not None:
@@ -70,10 +85,15 @@ class Champion:
         provenance = self.network.provenance
         lines = [
             f"CGNet {self.network.segmenter.deployment.architecture.label}, "
-            f"{self.network.num_params:,} parameters of a budget of {self.budget:,}, found by "
+            f"{self.shipped.num_params:,} parameters of a budget of {self.budget:,}, found by "
             f"study {self.study} on {info.name} (fingerprint {info.fingerprint}).",
             self._claim(),
         ]
+        if self.compacted:
+            lines.append(
+                f"It was trained with {self.network.num_params:,} parameters, all of them in "
+                f"{ORIGINAL_FILE}: what training killed is taken out, which changes no label."
+            )
         if self.held_out:
             lines.append(
                 f"Mean IoU on test {self.held_out.mean_iou * 100:.2f} % "
@@ -96,6 +116,10 @@ class Champion:
             f"Mean IoU on val {score}{spread} % over {len(self.seeds)} trainings from scratch "
             "after the search; the weights are those of the best of them on val."
         )
+
+
+def _macs(network: Network, info: DatasetInfo) -> int:
+    return count_built_macs(network.segmenter.model, *info.image_size)
 
 
 def takes_over(new: Mapping[str, str], old: Mapping[str, str]) -> bool:

@@ -69,6 +69,11 @@ class Confirmed:
         return isinstance(self.network, Peer)
 
     @property
+    def deployed_parameters(self) -> int:
+        """Return the most that a training left alive; the size where that is not known."""
+        return max(run.results[-1].deployed_parameters or self.num_params for run in self.runs)
+
+    @property
     def mean_iou(self) -> float:
         """Return the mean over seeds of the mean IoU on val."""
         return statistics.fmean(run.mean_iou for run in self.runs)

@@ -1,7 +1,7 @@
 """What is trained again after a search, with several seeds, and what comes of its claims."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pipeline.core.architecture import Architecture
 from pipeline.core.front import hypervolume
@@ -84,13 +84,15 @@ class Confirmation:
 def confirmation_of(plan: ConfirmationPlan, study: Study, known: Confirmations) -> Confirmation:
     """Return what is known so far of what was to be trained again."""
     networks = known.confirmed(plan.retrainings)
+    if study.sizes.deployed:
+        networks = [replace(one, num_params=one.deployed_parameters) for one in networks]
     members = {trial.architecture for trial in plan.members.chosen}
     # Both volumes are of the same networks, else one left out or failed would look like luck.
     found = [one for one in networks if one.network in members]
     again = {one.network for one in found}
     searched = [trial for trial in plan.members.chosen if trial.architecture in again]
-    points = [(one.num_params, -one.mean_iou) for one in found]
     limit = study.budget + 1
+    points = [(one.num_params, -one.mean_iou) for one in found if one.num_params < limit]
     return Confirmation(
         plan,
         tuple(networks),

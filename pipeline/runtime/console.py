@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.core.units import format_duration
+from pipeline.runtime.records import any_shrank
 from pipeline.runtime.study import State, TrialRecord, front, front_hypervolume
 
 _TABLE_ROWS = 12  # the whole summary is to fit a terminal of 25 lines
@@ -172,20 +173,23 @@ def front_table(trials: list[TrialRecord]) -> str:
     """Return the front as text, smallest network first; of a long one a spread of its rows."""
     best = front(trials)
     shown = [best[i] for i in _spread(len(best), _TABLE_ROWS)]
-    rows = [("parameters", "mIoU %", "trial", "network")]
+    shrank = any_shrank(best)
+    rows = [("parameters", *(["deployed"] if shrank else []), "mIoU %", "trial", "network")]
     rows += [
         (
             f"{trial.num_params:,}",
+            *([f"{trial.deployed_parameters:,}"] if shrank else []),
             f"{trial.mean_iou * 100:.2f}",
             str(trial.number),
             trial.architecture.label,
         )
         for trial in shown
     ]
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    *numbers, _ = zip(*rows, strict=True)
+    widths = [max(map(len, column)) for column in numbers]
     lines = [
         "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=False))
-        + f"  {row[3]}"
+        + f"  {row[-1]}"
         for row in rows
     ]
     if len(shown) < len(best):

@@ -25,6 +25,7 @@ from ray.train.torch import TorchConfig, TorchTrainer, get_device
 from pipeline.core.config import DataConfig, EpochResult, TrialSpec
 from pipeline.core.errors import PipelineError, ServiceUnavailable, TrialFailed, one_line
 from pipeline.learning.dataset import Dataset
+from pipeline.learning.denormals import flush_denormals
 from pipeline.learning.folder import Folder
 from pipeline.learning.loop import train
 from pipeline.learning.split import Split
@@ -141,6 +142,7 @@ def _run_group(group_id: int, broker: Any, num_workers: int) -> None:
 
 def _work(config: dict[str, Any]) -> None:
     """Do one job after another; every rank of a group runs this."""
+    flush_denormals()
     group_id, broker = config["group_id"], config["broker"]
     context = ray.train.get_context()
     rank, world_size = context.get_world_rank(), context.get_world_size()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pipeline.core.manifest import dataset_kind
 from pipeline.learning.latency import Footprint, Timing
-from pipeline.learning.network import count_built_macs
+from pipeline.learning.network import count_built_macs, network_size
 from pipeline.learning.onnx_export import ONNX_FILE, OnnxNetwork
 from pipeline.learning.provenance import Provenance
 from pipeline.learning.weights import WEIGHTS_FILE
@@ -115,13 +115,20 @@ def _network(export: Export) -> list[str]:
     return _table(
         {
             **architecture.to_dict(),
-            "parameters": f"{network.num_params:,}",
+            "parameters": _parameters(network),
             f"multiply-accumulates at {speed.height}x{speed.width}": f"{macs:,}",
             WEIGHTS_FILE: f"{len(network.weights):,} bytes, sha256 {network.digest}",
             ONNX_FILE: f"{len(onnx.content):,} bytes, opset {onnx.opset}, within "
             f"{onnx.difference:.0e} of torch (of the greatest logit) on pictures of two sizes",
         }
     )
+
+
+def _parameters(network: Network) -> str:
+    built = network_size(network.segmenter.deployment.architecture)
+    if network.num_params == built:
+        return f"{built:,}"
+    return f"{network.num_params:,}; {built:,} were trained, and what training killed is taken out"
 
 
 def _training(provenance: Provenance | None) -> list[str]:

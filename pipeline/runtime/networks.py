@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pipeline.core.errors import DataError, ServiceUnavailable, UsageError
+from pipeline.learning.denormals import flush_denormals
 from pipeline.learning.folder import read_bytes
 from pipeline.learning.network import count_weights
 from pipeline.learning.official import official_weights
@@ -68,6 +69,7 @@ def open_network(reference: str, state_dir: Path, *, official_preprocessing: boo
         DataError: what it names is no network.
         ServiceUnavailable: a service does not answer.
     """
+    flush_denormals()  # the authors' weights are rewritten before they are a Segmenter's
     is_official = reference.endswith(_OFFICIAL_SUFFIXES)
     if official_preprocessing and not is_official:
         raise UsageError(

@@ -39,7 +39,7 @@ def preview(
     pool = study.pool
     lines = [
         f"space {pool.space.name}: {len(everything):,} networks of {pool.num_classes} classes, "
-        f"{len(pool):,} fit {study.budget:,} parameters",
+        f"{study.sizes.fits.sum():,} fit {study.budget:,} parameters",
         f"  smallest {_network(pool, 0, images)}",
         f"  largest  {_network(pool, len(pool) - 1, images)}",
         _plan(study, training, effort),

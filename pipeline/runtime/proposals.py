@@ -15,6 +15,7 @@ from pipeline.core.architecture import Architecture
 from pipeline.core.errors import UsageError
 from pipeline.core.space import Pool
 from pipeline.runtime.samplers import WARM_START, EHVISampler, GridSampler, RowSampler, Seen
+from pipeline.runtime.sizes import Sizes
 
 NUM_START = 6  # trials spread over the sizes before a model proposes
 _SLOW_PATIENCE = 3  # of a sampler that thinks for a second and then mostly says the same
@@ -47,6 +48,7 @@ class GatedSampler(RowSampler):
     def __init__(
         self,
         pool: Pool,
+        sizes: Sizes,
         proposer: optuna.samplers.BaseSampler,
         seed: int,
         *,
@@ -54,9 +56,11 @@ class GatedSampler(RowSampler):
         patience: int = 100,
     ) -> None:
         super().__init__(pool)
+        self.sizes = sizes
         self.proposer = proposer
         self.seed = seed
-        self.start = start_rows(pool, num_start, seed) if num_start else []
+        # A pool is in rising order, so that its rows are those of the part that fits by now.
+        self.start = start_rows(pool.keep(sizes.fits), num_start, seed) if num_start else []
         self.patience = patience
         self._seen = Seen(pool)
 
@@ -65,7 +69,7 @@ class GatedSampler(RowSampler):
     ) -> dict[str, Any]:
         """Return the labels of an architecture within budget that the study does not hold."""
         known = self._seen.read(study.get_trials(deepcopy=False))
-        taken = self._seen.taken
+        taken = self._seen.taken | ~self.sizes.fits
         if WARM_START not in study.user_attrs:
             for row in self.start:
                 if not taken[row]:
@@ -75,7 +79,7 @@ class GatedSampler(RowSampler):
             if (found := self.pool.row(labels)) is not None and not taken[found]:
                 return labels
         draw = np.random.default_rng((self.seed, len(known)))
-        return dict(self.pool.labels(int(draw.choice(self._seen.free))))
+        return dict(self.pool.labels(int(draw.choice(np.flatnonzero(~taken)))))
 
     def _propose(
         self, study: optuna.Study, trial: FrozenTrial, space: dict[str, BaseDistribution]
@@ -103,13 +107,21 @@ class GatedSampler(RowSampler):
 
 
 def make_sampler(
-    name: str, pool: Pool, seed: int, *, limit: float, floor: float, max_candidates: int
+    name: str,
+    pool: Pool,
+    sizes: Sizes,
+    seed: int,
+    *,
+    limit: float,
+    floor: float,
+    max_candidates: int,
 ) -> GatedSampler:
     """Return the sampler of this name behind the gate.
 
     Args:
         name: ehvi, tpe, nsga2, gp, random or grid.
-        pool: the architectures within budget.
+        pool: the architectures that may be trained.
+        sizes: what they count as, and which of them fit.
         seed: of all that is drawn.
         limit: the least size that does not count; of ehvi.
         floor: the accuracy that must be exceeded to count; of ehvi.
@@ -120,21 +132,23 @@ def make_sampler(
     """
     match name:
         case "ehvi":
-            ehvi = EHVISampler(pool, seed, limit=limit, floor=floor, max_candidates=max_candidates)
-            return GatedSampler(pool, ehvi, seed)
+            ehvi = EHVISampler(
+                pool, sizes, seed, limit=limit, floor=floor, max_candidates=max_candidates
+            )
+            return GatedSampler(pool, sizes, ehvi, seed)
         case "tpe":
             tpe = optuna.samplers.TPESampler(
                 seed=seed, multivariate=True, n_startup_trials=NUM_START
             )
-            return GatedSampler(pool, tpe, seed)
+            return GatedSampler(pool, sizes, tpe, seed)
         case "nsga2":
             nsga2 = optuna.samplers.NSGAIISampler(seed=seed, population_size=16)
-            return GatedSampler(pool, nsga2, seed)
+            return GatedSampler(pool, sizes, nsga2, seed)
         case "gp":
             gp = optuna.samplers.GPSampler(seed=seed, n_startup_trials=NUM_START)
-            return GatedSampler(pool, gp, seed, patience=_SLOW_PATIENCE)
+            return GatedSampler(pool, sizes, gp, seed, patience=_SLOW_PATIENCE)
         case "random":
-            return GatedSampler(pool, optuna.samplers.RandomSampler(seed=seed), seed)
+            return GatedSampler(pool, sizes, optuna.samplers.RandomSampler(seed=seed), seed)
         case "grid":
-            return GatedSampler(pool, GridSampler(pool), seed, num_start=0)
+            return GatedSampler(pool, sizes, GridSampler(pool, sizes), seed, num_start=0)
     raise UsageError(f"no sampler {name!r}: there are ehvi, tpe, nsga2, gp, random and grid")

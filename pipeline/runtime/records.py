@@ -58,6 +58,12 @@ class TrialRecord:
         return self.results[-1].mean_iou if self.results else math.nan
 
     @property
+    def deployed_parameters(self) -> int:
+        """Return the size without what training killed; as built before that is known."""
+        deployed = self.results[-1].deployed_parameters if self.results else None
+        return self.num_params if deployed is None else deployed
+
+    @property
     def verdict(self) -> Verdict | None:
         """Return what was last said of the trial at a rung."""
         return next((verdict for verdict in reversed(self.verdicts) if verdict), None)
@@ -104,6 +110,16 @@ def front(trials: list[TrialRecord]) -> list[TrialRecord]:
     """Return the complete trials that no other beats in both size and mean IoU, smallest first."""
     complete = [trial for trial in trials if trial.state is State.COMPLETE]
     return [complete[i] for i in pareto_front([(t.num_params, -t.mean_iou) for t in complete])]
+
+
+def as_deployed(trials: list[TrialRecord]) -> list[TrialRecord]:
+    """Return the trials with the sizes they have deployed, for a front of those."""
+    return [replace(trial, num_params=trial.deployed_parameters) for trial in trials]
+
+
+def any_shrank(trials: list[TrialRecord]) -> bool:
+    """Return whether a trial is smaller deployed than built, so that there are two fronts."""
+    return any(trial.deployed_parameters < trial.num_params for trial in trials)
 
 
 def front_hypervolume(trials: list[TrialRecord], budget: int, floor: float = 0.0) -> float:

@@ -1,6 +1,7 @@
 """Samplers that choose among the rows of a pool, as Optuna knows samplers."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from pipeline.core.architecture import Architecture
 from pipeline.core.encoding import encode
 from pipeline.core.proposer import Observations, Proposer
 from pipeline.core.space import Label, Pool, SearchSpace
+from pipeline.runtime.sizes import Sizes
 
 PREDICTION = "prediction"  # user attribute of a stopped trial: its mean and variance
 WARM_START = "warm_start"  # user attribute of a study: what other studies know
@@ -51,11 +53,6 @@ class Seen:
                 self.taken[row] = True
         return self._rows
 
-    @property
-    def free(self) -> NDArray[np.int64]:
-        """Return the rows that no trial has, rising."""
-        return np.flatnonzero(~self.taken)
-
 
 class RowSampler(optuna.samplers.BaseSampler):
     """Chooses a whole architecture at once: a row of the pool."""
@@ -87,11 +84,18 @@ class EHVISampler(RowSampler):
     """
 
     def __init__(
-        self, pool: Pool, seed: int, *, limit: float, floor: float, max_candidates: int
+        self,
+        pool: Pool,
+        sizes: Sizes,
+        seed: int,
+        *,
+        limit: float,
+        floor: float,
+        max_candidates: int,
     ) -> None:
         super().__init__(pool)
-        sizes = pool.num_params.astype(float)
-        self.proposer = Proposer(encode(pool), sizes, limit, floor, max_candidates)
+        self.proposer = Proposer(encode(pool), sizes.values, limit, floor, max_candidates)
+        self._sizes = sizes
         self._seed = seed
         self._seen = Seen(pool)
         self._elsewhere = Observations()
@@ -111,16 +115,15 @@ class EHVISampler(RowSampler):
             if other.state is TrialState.RUNNING and (row := rows.get(other.number)) is not None
         ]
         draw = np.random.default_rng((self._seed, len(rows)))
-        free = self._seen.free
+        free = np.flatnonzero(~self._seen.taken & self._sizes.fits)
+        proposer = replace(self.proposer, sizes=self._sizes.values)
         if len(own) + len(self._elsewhere) < MIN_SEEN:
-            return dict(self.pool.labels(_some_size(free, self.proposer.sizes, draw)))
+            return dict(self.pool.labels(_some_size(free, self.pool.num_params, draw)))
         at = np.array(running, dtype=np.int64)
-        return dict(self.pool.labels(self.proposer.propose(free, own, at, self._elsewhere, draw)))
+        return dict(self.pool.labels(proposer.propose(free, own, at, self._elsewhere, draw)))
 
 
-def _some_size(
-    free: NDArray[np.int64], sizes: NDArray[np.float64], draw: np.random.Generator
-) -> int:
+def _some_size(free: NDArray[np.int64], sizes: NDArray[np.int64], draw: np.random.Generator) -> int:
     """Return a row of about a size drawn from the whole range: any of the hundredth around it."""
     left = sizes[free]
     at = int(np.searchsorted(left, draw.uniform(left[0], left[-1])))
@@ -160,8 +163,9 @@ def warm_observations(study: optuna.Study, pool: Pool) -> Observations:
 class GridSampler(RowSampler):
     """Proposes every architecture of the pool in turn, the smallest first."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, sizes: Sizes) -> None:
         super().__init__(pool)
+        self._sizes = sizes
         self._seen = Seen(pool)
 
     def sample_relative(
@@ -169,4 +173,5 @@ class GridSampler(RowSampler):
     ) -> dict[str, Any]:
         """Return the labels of the smallest architecture that the study does not hold."""
         self._seen.read(study.get_trials(deepcopy=False))
-        return dict(self.pool.labels(int(self._seen.free[0])))
+        free = np.flatnonzero(~self._seen.taken & self._sizes.fits)
+        return dict(self.pool.labels(int(free[0])))

@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -13,6 +13,7 @@ from typing import Any
 from mlflow.exceptions import MlflowException
 
 from pipeline.core.errors import PipelineError
+from pipeline.learning.denormals import flush_denormals
 from pipeline.runtime import cluster, services
 from pipeline.runtime.about import StudyAbout, command_line, machine, versions
 from pipeline.runtime.champion import Champion
@@ -51,6 +52,7 @@ def run_search(plan: SearchPlan, study: Study, known: Confirmations) -> Outcome:
         ServiceUnavailable: MLflow or Ray cannot be used; nothing has been started then.
     """
     started = time.monotonic()
+    flush_denormals()  # this process scores the champion, and a sampler may use torch before
     more = _ended_by(plan, study, 0.0) is None
     to_train = more or bool(_pending(plan, study, known))
     with ThreadPoolExecutor(1) as executor:
@@ -111,7 +113,7 @@ def _start_mlflow(state_dir: Path) -> None:
 
 def _ended_by(plan: SearchPlan, study: Study, seconds: float) -> str | None:
     """Return what has ended the search, or None when there is more to do."""
-    if study.progress.trials >= len(study.pool):
+    if study.is_used_up:
         return "every network that fits"
     return plan.effort.spent(study.progress, seconds)
 
@@ -202,7 +204,7 @@ def _draw(
     again = confirmation.networks if confirmation else ()
     seeds = {one.network.id: tuple(run.mean_iou for run in one.runs) for one in again}
     title = f"{study.name}: CGNet variants on {plan.info.name}, {plan.training.epochs} epochs"
-    beside = rivals(_trainings(plan), trials)
+    beside = rivals(_trainings(plan, study.settings), trials)
     beside += [Rival(o.network.label, o.num_params, o.mean_iou) for o in again if o.is_peer]
     files = study_files(trials, study.budget, study.floor, title, seeds=seeds, rivals=beside)
     if confirmation:
@@ -221,14 +223,8 @@ def _draw(
     return folder / PICTURE
 
 
-def _trainings(plan: SearchPlan) -> list[Training]:
+def _trainings(plan: SearchPlan, settings: Mapping[str, Any]) -> list[Training]:
     try:
-        return comparable_trainings(
-            plan.store,
-            plan.info.name,
-            plan.data.fingerprint,
-            plan.training.epochs,
-            plan.training.batch_size,
-        )
+        return comparable_trainings(plan.store, plan.info.name, settings)
     except (PipelineError, OSError):
         return []  # they are a favour: the front is drawn without

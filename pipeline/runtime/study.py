@@ -33,6 +33,7 @@ from pipeline.runtime.records import (
     record_of,
 )
 from pipeline.runtime.samplers import PREDICTION, WARM_START, distributions, warm_observations
+from pipeline.runtime.sizes import Sizes
 from pipeline.runtime.study_settings import DEFAULT_STRATEGY, Strategy, check_same
 from pipeline.runtime.study_storage import study_storage
 
@@ -69,7 +70,7 @@ class Study:
         Args:
             storage: Optuna's.
             name: of the study.
-            pool: the architectures within budget.
+            pool: the architectures that may be trained.
             settings: all that makes trials comparable; must be what the study was made with.
             seed: of the proposals.
             strategy: of this run.
@@ -88,9 +89,12 @@ class Study:
             load_if_exists=True,
         )
         self._keep_settings(json.loads(json.dumps(settings)))
+        budget_on = settings.get("budget_on", "built")
+        self.sizes = Sizes(pool, self.budget, deployed=budget_on == "deployed")
         self._study.sampler = make_sampler(
             strategy.sampler,
             pool,
+            self.sizes,
             seed,
             limit=self.budget + 1,
             floor=self.floor,
@@ -107,7 +111,7 @@ class Study:
         for trial in self._study.get_trials(deepcopy=False):
             self._ids[trial.number] = trial._trial_id
             if trial.params.keys() == self.pool.space.choices.keys():
-                self._records[trial.number] = record_of(self.pool, trial)
+                self._records[trial.number] = self.sizes.sized(record_of(self.pool, trial))
             elif trial.state is TrialState.RUNNING:
                 self._study.tell(trial.number, state=TrialState.FAIL)
         self._date_the_last_proposal()
@@ -128,7 +132,8 @@ class Study:
         done = record.state is State.COMPLETE
         self.progress.ended((record.num_params, -record.mean_iou) if done else None)
         if record.state is not State.FAILED:
-            self._ended_curves[record.number] = record.curve
+            self._ended_curves[record.number] = self.sizes.curve(record)
+        self.sizes.learn(record)
 
     def _keep_settings(self, settings: dict[str, Any]) -> None:
         saved = self._study.user_attrs.get("settings")
@@ -146,6 +151,14 @@ class Study:
     def budget(self) -> int:
         """Return the most parameters a trial may have."""
         return int(self.settings["budget"])
+
+    @property
+    def is_used_up(self) -> bool:
+        """Return whether every network that fits has been tried, and none is being trained."""
+        return len(self._records) == self.progress.trials and not self._has_room()
+
+    def _has_room(self) -> bool:
+        return self.sizes.has_room(record.row for record in self._records.values())
 
     @property
     def floor(self) -> float:
@@ -167,7 +180,7 @@ class Study:
 
     def propose(self, started_ms: int = 0) -> TrialRecord | None:
         """Start a trial of an architecture that is new and fits; None when all have been tried."""
-        if len(self._records) >= len(self.pool):
+        if not self._has_room():
             return None
         trial = self._study.ask(fixed_distributions=distributions(self.pool.space))
         self._ids[trial.number] = trial._trial_id
@@ -192,6 +205,8 @@ class Study:
         reached = record.reached(result, reached_ms, None)
         if result.epoch in rungs(result.epochs):
             reached = record.reached(result, reached_ms, self._judge(reached))
+        elif verdict := self.sizes.verdict(result):
+            reached = record.reached(result, reached_ms, verdict)
         fields = epoch_to_json(result, reached_ms, reached.verdicts[-1])
         self._set(number, f"{EPOCH}{result.epoch}", fields)
         self._records[number] = reached
@@ -200,28 +215,29 @@ class Study:
 
     def _judge(self, record: TrialRecord) -> Verdict:
         running = {
-            other.number: other.curve
+            other.number: self.sizes.curve(other)
             for other in self._records.values()
             if other.state is State.RUNNING and other.number != record.number
         }
         others = self._ended_curves | running
         rule = RULES[self.strategy.stopping]
-        return rule(record.curve, [others[number] for number in sorted(others)])
+        return rule(self.sizes.curve(record), [others[number] for number in sorted(others)])
 
     def settle(self, number: int) -> bool:
         """End a trial that has reached its last epoch or was judged to stop; False if neither."""
         record = self._records[number]
-        if record.results and record.results[-1].is_last:
-            self.complete(record)
-        elif record.is_to_stop:
+        if record.is_to_stop:
             self.stop(record)
+        elif record.results and record.results[-1].is_last:
+            self.complete(record)
         else:
             return False
         return True
 
     def complete(self, record: TrialRecord) -> None:
         """End a trial with the mean IoU of its last epoch."""
-        self._end(record.number, State.COMPLETE, [record.mean_iou, record.num_params])
+        size = self.sizes.sized(replace(record, state=State.COMPLETE)).num_params
+        self._end(record.number, State.COMPLETE, [record.mean_iou, size])
 
     def stop(self, record: TrialRecord) -> None:
         """End a trial at a rung: what it was predicted to reach informs the proposals."""
@@ -242,7 +258,7 @@ class Study:
     def _end(self, number: int, state: State, values: list[float] | None = None) -> None:
         optuna_state = next(key for key, value in STATES.items() if value is state)
         self._study.tell(number, values, state=optuna_state)
-        self._records[number] = replace(self._records[number], state=state)
+        self._records[number] = self.sizes.sized(replace(self._records[number], state=state))
         self._count_end(self._records[number])
 
     def _set(self, number: int, key: str, value: Any) -> None:

@@ -29,6 +29,8 @@ def outcome_lines(outcome: Outcome, study: Study) -> list[str]:
     lines += [f"  failed {t.number}: {t.failure}" for t in outcome.trials if t.failure][:3]
     if found := front_lines(study):
         lines += [*found, f"picture:  {outcome.picture}"]
+    if words := study.sizes.report:
+        lines.append(words)
     if outcome.confirmation:
         lines += confirmation_lines(outcome.confirmation, study.budget)
     if outcome.champion:

@@ -53,6 +53,9 @@ def epoch_message(trial: TrialRecord, index: int, info: DatasetInfo) -> Message:
         "time/samples_per_s": info.num_samples["train"] / seconds if seconds else math.nan,
         "data/corrupt": len(result.corrupt),
     }
+    if result.deployed_parameters is not None and result.deployed_macs is not None:
+        values["deployed_parameters"] = result.deployed_parameters
+        values["deployed_macs"] = result.deployed_macs
     for name, iou in zip(info.classes.names, result.class_iou, strict=True):
         values[f"val/iou/{name}"] = iou
     metrics = _metrics(values, trial.reached_ms[index], result.epoch)

@@ -2,11 +2,14 @@
 
 import math
 import statistics
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from pyarrow.fs import FileSelector
 
 from pipeline.core.architecture import Architecture
+from pipeline.core.config import COMPARED
 from pipeline.core.errors import DataError
 from pipeline.core.peer import Network, Peer
 from pipeline.learning.folder import exists, read_bytes
@@ -15,8 +18,6 @@ from pipeline.learning.weights import WEIGHTS_FILE, load_provenance, load_weight
 from pipeline.runtime.figures.series import Rival, is_paper
 from pipeline.runtime.records import State, TrialRecord
 from pipeline.runtime.storage import open_folder
-
-_ALIKE = ("epochs", "batch_size")
 
 
 @dataclass(frozen=True)
@@ -35,18 +36,15 @@ class Training:
         return isinstance(self.network, Architecture) and is_paper(self.network)
 
 
-def comparable_trainings(
-    store: str, dataset: str, fingerprint: str, epochs: int, batch_size: int
-) -> list[Training]:
-    """Return the finished trainings in a store of the same data, epochs and batch size.
+def comparable_trainings(store: str, dataset: str, settings: Mapping[str, Any]) -> list[Training]:
+    """Return the finished trainings in a store of the same data by the same recipe.
 
     Args:
         store: s3://bucket[/prefix] or a folder.
         dataset: name of the data set.
-        fingerprint: of the data set.
-        epochs: of each training.
-        batch_size: of each step.
+        settings: of the study to compare with.
     """
+    wanted = [settings.get(key) for key in ("fingerprint", *COMPARED)]
     folder = open_folder(f"{store.rstrip('/')}/trainings", create=False)
     found = folder.get_file_info(FileSelector("", allow_not_found=True))
     names = sorted(f.base_name for f in found if f.base_name.startswith(f"{dataset}-"))
@@ -59,11 +57,10 @@ def comparable_trainings(
             provenance, deployment = load_provenance(content), load_weights(content)[1]
         except DataError:
             continue
-        wanted = (fingerprint, epochs, batch_size)
-        if provenance is None or wanted != (
+        if provenance is None or wanted != [
             provenance.fingerprint,
-            *(provenance.recipe.get(key) for key in _ALIKE),
-        ):
+            *(provenance.recipe.get(key) for key in COMPARED),
+        ]:
             continue
         trainings.append(
             Training(

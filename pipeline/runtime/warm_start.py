@@ -7,12 +7,13 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
+from pipeline.core.config import COMPARED
 from pipeline.core.errors import UsageError
 from pipeline.runtime.records import STARTED
 from pipeline.runtime.samplers import PREDICTION
 from pipeline.runtime.study_storage import study_storage
 
-_SAME = ("fingerprint", "epochs", "batch_size", "workers_per_trial")
+_SAME = ("fingerprint", *COMPARED, "workers_per_trial")
 
 Told = list[tuple[dict[str, Any], float, float]]
 
@@ -40,8 +41,8 @@ def read_earlier(
             where = state_dir if url is None else "the study storage"
             raise UsageError(f"--warm-start: there is no study {name} in {where}") from cause
         theirs = study.user_attrs.get("settings", {})
-        if differing := [k for k in _SAME if theirs.get(k) != settings[k]]:
-            told = "; ".join(f"{k} {theirs.get(k)!r}, here {settings[k]!r}" for k in differing)
+        if differing := [k for k in _SAME if theirs.get(k) != settings.get(k)]:
+            told = "; ".join(f"{k} {theirs.get(k)!r}, here {settings.get(k)!r}" for k in differing)
             raise UsageError(f"--warm-start: the accuracies of study {name} do not compare: {told}")
         return _told(study.get_trials(deepcopy=False))
 

@@ -15,7 +15,8 @@ from pipeline.learning.cgnet import CGNet
 from pipeline.learning.onnx_export import ONNX_FILE
 from pipeline.learning.provenance import Provenance
 from pipeline.learning.weights import WEIGHTS_FILE, Deployment, pack_weights
-from pipeline.runtime.champion import Champion
+from pipeline.runtime.champion import ORIGINAL_FILE, Champion
+from pipeline.runtime.compacted import compacted, lighter
 from pipeline.runtime.confirmations import HeldOutScore
 from pipeline.runtime.model_card import CARD_FILE
 from pipeline.runtime.networks import network_of, open_network
@@ -117,6 +118,51 @@ def test_a_confirmed_champion_ships_with_card_and_onnx_and_says_what_it_is(
     assert version.tags["weights_sha256"] == best.network.digest
     assert "Mean IoU on val 50.00 ± 1.20 % over 3 trainings" in version.description
     assert "licence" in version.description
+
+
+def test_a_half_dead_champion_ships_compacted_with_the_original_beside_it(
+    client: MlflowClient, tmp_path: Path
+) -> None:
+    alive = champion(tmp_path, "half dead", 0.5)
+    model = alive.network.segmenter.model
+    with torch.no_grad():
+        for name in ("weight", "bias"):
+            for part in ("stem.0", "stem.1", "stage_3.down.context.joint"):
+                model.get_parameter(f"{part}.norm.{name}")[::2] = 0
+    dead = network_of(
+        pack_weights(model, alive.network.segmenter.deployment, alive.network.provenance), "dead"
+    )
+    best = replace(alive, network=dead, compacted=lighter(dead, 25_000))
+    assert best.compacted is not None
+    run_id = new_run(client, {})
+    uri = register_champion(best, named("dead"), run_id=run_id)
+    assert register_champion(best, named("dead"), run_id=run_id) == uri
+
+    (version,) = client.search_model_versions("name = 'cgnet-dead'")
+    files = Path(mlflow.artifacts.download_artifacts(f"{uri}/artifacts", dst_path=str(tmp_path)))
+    assert (files / ORIGINAL_FILE).read_bytes() == dead.weights
+    assert (files / WEIGHTS_FILE).read_bytes() == best.compacted.weights
+    sizes = (int(version.tags[name]) for name in ("deployed_parameters", "num_params"))
+    assert next(sizes) == best.compacted.num_params < next(sizes) == dead.num_params
+    assert all(float(version.tags[name]) > 0 for name in ("cpu_ms", "deployed_cpu_ms"))
+    pictures = torch.randint(256, (2, 32, 48, 3), dtype=torch.uint8).numpy()
+    served = mlflow.pyfunc.load_model(uri).predict(pictures)
+    assert (served == dead.segmenter.label(pictures)).all()
+
+
+def test_what_is_hardly_dead_ships_as_it_is(tmp_path: Path) -> None:
+    """One dead channel: removing it would cost more time than it saves."""
+    alive = champion(tmp_path, "alive", 0.5).network
+    with torch.no_grad():
+        for name in ("weight", "bias"):
+            alive.segmenter.model.get_parameter(f"stage_2.down.context.joint.norm.{name}")[0] = 0
+
+    smaller = compacted(alive).network
+    assert smaller.num_params < alive.num_params
+    assert lighter(alive, alive.num_params) is None
+    found = lighter(alive, smaller.num_params)
+    assert found is not None, "a budget on deployed size holds for what ships"
+    assert found.weights == smaller.weights
 
 
 def test_a_version_keeps_what_was_said_of_it(client: MlflowClient, tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def test_a_network_that_came_out_wrong_is_not_written(
 
     monkeypatch.setattr(compaction, "rewrite", wrong)
 
-    with pytest.raises(DataError, match="nothing is written"):
+    with pytest.raises(DataError, match="nothing is kept"):
         compact(CompactOptions(str(weights)))
     assert list(weights.parent.iterdir()) == [weights]
 

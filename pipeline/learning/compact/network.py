@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.learning.compact.shape import BlockShape, Channels, CompactShape, StageShape
+from pipeline.learning.operators import PReLU
 
 NORM_EPS = 1e-3  # CGNet's
 _IMAGE = 3
@@ -33,7 +34,7 @@ class NormAct(nn.Module):
     def __init__(self, channels: int, folded: bool = False) -> None:
         super().__init__()
         self.norm = nn.Identity() if folded else nn.BatchNorm2d(channels, eps=NORM_EPS)
-        self.act = nn.PReLU(channels)
+        self.act = PReLU(channels)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         out: Tensor = self.act(self.norm(x_BCHW))
@@ -103,7 +104,8 @@ class Gate(nn.Module):
         self.excite = nn.Linear(hidden, channels + constants)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        return torch.sigmoid(self.excite(F.relu(self.squeeze(x_BCHW.mean(dim=(2, 3))))))
+        mean_BC = x_BCHW.sum(dim=(2, 3)) / (x_BCHW.shape[2] * x_BCHW.shape[3])  # as CGNet takes it
+        return torch.sigmoid(self.excite(F.relu(self.squeeze(mean_BC))))
 
 
 class Write(nn.Module):
@@ -124,7 +126,10 @@ class Write(nn.Module):
         shift_BS = None
         if self.gate is not None:
             gate_BC = self.gate(y_BCHW)
-            y_BCHW = y_BCHW * gate_BC[:, :channels, None, None]
+            gate_BC11 = gate_BC[:, :channels, None, None]
+            if self.whole and self.lifts is None and stream_BSHW is not None:
+                return torch.addcmul(stream_BSHW, y_BCHW, gate_BC11)
+            y_BCHW = y_BCHW * gate_BC11
             if self.lifts is not None:
                 shift_BS = y_BCHW.new_zeros(batch, self.width).index_add(
                     1, self.get_buffer("lift_index"), self.lifts * gate_BC[:, channels:]

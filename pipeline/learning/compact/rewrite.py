@@ -22,8 +22,8 @@ from pipeline.learning.compact.network import CompactCGNet
 from pipeline.learning.compact.shape import BlockShape, Channels, CompactShape, StageShape
 from pipeline.learning.compact.trace import BlockTrace, Signal, StageTrace, Trace
 from pipeline.learning.compact.weights import THRESHOLD, Weights
+from pipeline.learning.denormals import NEXT_TO_NOTHING
 
-_NEXT_TO_NOTHING = 1e-30  # denormal numbers, or soon such, which cost a CPU many times the time
 _IMAGE = 3
 
 
@@ -34,7 +34,7 @@ class _Parts:
     state: dict[str, Tensor] = field(default_factory=dict)
 
     def put(self, name: str, value: Tensor) -> None:
-        self.state[name] = value.masked_fill(value.abs() < _NEXT_TO_NOTHING, 0.0)
+        self.state[name] = value.masked_fill(value.abs() < NEXT_TO_NOTHING, 0.0)
 
     def put_optional(self, name: str, value: Tensor) -> bool:
         """Write a tensor unless it is nothing but zeros; return whether it was written."""

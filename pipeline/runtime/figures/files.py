@@ -11,9 +11,16 @@ import pyarrow.parquet as pq
 from pipeline.runtime.figures.front import front_png
 from pipeline.runtime.figures.page import figures_page
 from pipeline.runtime.figures.series import Rival, SeedScores, front_series
-from pipeline.runtime.records import TrialRecord, front, front_hypervolume
+from pipeline.runtime.records import (
+    TrialRecord,
+    any_shrank,
+    as_deployed,
+    front,
+    front_hypervolume,
+)
 
 PICTURE, PAGE, FRONT = "figures/front.png", "figures/figures.html", "front.parquet"
+DEPLOYED_PICTURE = "figures/front_deployed.png"
 
 
 def study_files(
@@ -34,12 +41,16 @@ def study_files(
         "hypervolume": front_hypervolume(trials, budget, floor),
         "front": rows,
     }
-    return {
+    files = {
         PICTURE: front_png(front_series(trials, seeds, rivals), budget, title),
         PAGE: page.encode(),
         "front.json": (json.dumps(whole, indent=2) + "\n").encode(),
         FRONT: _parquet(rows),
     }
+    if any_shrank(trials):
+        series = front_series(as_deployed(trials), seeds, rivals)
+        files[DEPLOYED_PICTURE] = front_png(series, budget, f"{title}, as deployed")
+    return files
 
 
 def front_rows(trials: list[TrialRecord], seeds: SeedScores | None = None) -> list[dict[str, Any]]:
@@ -49,6 +60,7 @@ def front_rows(trials: list[TrialRecord], seeds: SeedScores | None = None) -> li
             "trial": trial.number,
             "network": trial.architecture.label,
             "num_params": trial.num_params,
+            "deployed_parameters": trial.deployed_parameters,
             "mean_iou": trial.mean_iou,
             "seeds": list((seeds or {}).get(trial.architecture.id, ())),
             "architecture": trial.architecture.to_dict(),

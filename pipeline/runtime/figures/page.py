@@ -10,7 +10,7 @@ from pipeline.runtime.figures.choices import choice_importance, choices_plot, im
 from pipeline.runtime.figures.front import front_plot
 from pipeline.runtime.figures.progress import curves_plot, history, hypervolume_plot
 from pipeline.runtime.figures.series import INK, Rival, SeedScores, front_series
-from pipeline.runtime.records import State, TrialRecord
+from pipeline.runtime.records import State, TrialRecord, any_shrank, as_deployed
 
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif"
 _STYLE = (
@@ -44,6 +44,7 @@ def figures_page(
     has_complete = any(trial.state is State.COMPLETE for trial in trials)
     sections = [
         ("Front", "", front_plot(front_series(trials, seeds, rivals), budget)),
+        *_deployed(trials, budget, seeds, rivals),
         (
             "Hypervolume",
             f"The area that the front dominates within {budget:,} parameters and above "
@@ -76,6 +77,17 @@ def figures_page(
         f"<style>{_STYLE}</style><script>{get_plotlyjs()}</script></head>"
         f"<body><h1>{heading}</h1>{body}</body></html>"
     )
+
+
+def _deployed(
+    trials: list[TrialRecord], budget: int, seeds: SeedScores | None, rivals: Sequence[Rival]
+) -> list[tuple[str, str, go.Figure]]:
+    """Return the front by the other size, if that is another."""
+    if not any_shrank(trials):
+        return []
+    text = "By the parameters that are left when what training killed is taken out."
+    plot = front_plot(front_series(as_deployed(trials), seeds, rivals), budget)
+    return [("Front as deployed", text, plot)]
 
 
 def _section(name: str, text: str, figure: go.Figure | None) -> str:

@@ -116,11 +116,16 @@ def provenance(view: StudyView) -> list[tuple[str, str]]:
     settings = view.settings
     rows = [
         ("data", f"{view.dataset}, fingerprint {settings.get('fingerprint', 'unknown')}"),
-        ("space", f"{settings.get('space')}, within {view.budget:,} parameters"),
+        (
+            "space",
+            f"{settings.get('space')}, within {view.budget:,} parameters "
+            f"{settings.get('budget_on', 'built')}",
+        ),
         (
             "training",
             f"{settings.get('epochs')} epochs, batches of {settings.get('batch_size')}, "
-            f"{settings.get('workers_per_trial')} worker, seed {settings.get('seed')}",
+            f"{settings.get('workers_per_trial')} worker, recipe {settings.get('recipe')}, "
+            f"seed {settings.get('seed')}",
         ),
     ]
     if about := view.about:

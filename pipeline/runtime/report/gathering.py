@@ -20,6 +20,9 @@ from pipeline.runtime.study_run import study_address
 from pipeline.runtime.study_storage import study_folder
 from pipeline.runtime.trainings import Training, comparable_trainings, rivals
 
+# Settings of a study that are options of a training too.
+_OPTIONS = ("recipe", "epochs", "batch_size", "learning_rate", "weight_decay", "precision")
+
 
 @dataclass
 class _Missing:
@@ -50,7 +53,7 @@ def gather(view: StudyView, store: str, state_dir: Path) -> Report:
     classes: ClassTable | None = None
     with missing.noting("trainings to compare with"):
         datasets.reach(store, state_dir, create=False)
-        trainings = _trainings(view, store)
+        trainings = comparable_trainings(store, view.dataset, view.settings)
     if view.champion:
         with missing.noting("pictures of the champion at work"):
             pictures, classes = _pictures(view, store, state_dir)
@@ -64,17 +67,6 @@ def gather(view: StudyView, store: str, state_dir: Path) -> Report:
         missing.lines.append("the link to the study in MLflow: MLflow does not answer")
     beside = tuple(rivals(trainings, view.trials))
     return Report(view, paper, beside, pictures, classes, mlflow, tuple(missing.lines))
-
-
-def _trainings(view: StudyView, store: str) -> list[Training]:
-    settings = view.settings
-    return comparable_trainings(
-        store,
-        view.dataset,
-        str(settings.get("fingerprint")),
-        epochs=int(settings.get("epochs", 0)),
-        batch_size=int(settings.get("batch_size", 0)),
-    )
 
 
 def _pictures(view: StudyView, store: str, state_dir: Path) -> tuple[tuple[Row, ...], ClassTable]:
@@ -91,7 +83,7 @@ def _pictures(view: StudyView, store: str, state_dir: Path) -> tuple[tuple[Row, 
 
 def _how_to_train_paper(view: StudyView) -> str:
     settings = view.settings
-    return (
-        f"python -m pipeline.train --dataset {view.dataset} --epochs {settings.get('epochs')} "
-        f"--batch-size {settings.get('batch_size')}"
-    )
+    words = [
+        f"--{name.replace('_', '-')} {settings[name]}" for name in _OPTIONS if name in settings
+    ]
+    return " ".join((f"python -m pipeline.train --dataset {view.dataset}", *words))

@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from pipeline.core.manifest import ClassTable
 from pipeline.runtime.figures.series import Rival, front_series
-from pipeline.runtime.records import front
+from pipeline.runtime.records import TrialRecord, any_shrank, as_deployed, front
 from pipeline.runtime.report.chart import front_svg, legend
 from pipeline.runtime.report.facts import (
     caveat,
@@ -73,10 +73,7 @@ def report_html(report: Report) -> str:
 def _champion_fields(report: Report, champion: Scored) -> dict[str, object]:
     view = report.view
     series = front_series(view.trials, view.seeds, report.rivals)
-    about = (
-        f"Mean IoU on val against parameters: {len(front(view.trials))} networks on the front, "
-        f"the champion at {champion.num_params:,} parameters and {percent(champion)}."
-    )
+    shrank = any_shrank(view.trials)
     score, _, note = percent(champion).partition(" (")
     return {
         "champion": champion,
@@ -84,11 +81,30 @@ def _champion_fields(report: Report, champion: Scored) -> dict[str, object]:
         "score_note": note.rstrip(")"),
         "comparison": comparison(champion, report.paper),
         "caveat": caveat(champion),
-        "wide_chart": Markup(front_svg(series, view.budget, 764, 380, about)),
-        "narrow_chart": Markup(front_svg(series, view.budget, 360, 300, about)),
+        "chart": _chart(report, view.trials, champion.num_params),
+        "deployed_chart": (
+            _chart(report, as_deployed(view.trials), champion.deployed_parameters)
+            if shrank
+            else None
+        ),
+        "shrank": shrank,
         "legend": [(name, Markup(symbol), text) for name, symbol, text in legend(series)],
         "front": [view.scored(trial) for trial in front(view.trials)],
         "classes": class_rows(champion, report.paper, _class_names(report)),
+    }
+
+
+def _chart(report: Report, trials: list[TrialRecord], champion_size: int) -> dict[str, str]:
+    """Return the front of trials by their sizes, drawn for wide screens and for narrow ones."""
+    view = report.view
+    series = front_series(trials, view.seeds, report.rivals)
+    about = (
+        f"Mean IoU on val against parameters: {len(front(trials))} networks on the front, "
+        f"the champion at {champion_size:,} parameters."
+    )
+    sizes = {"wide": (764, 380), "narrow": (360, 300)}
+    return {
+        name: Markup(front_svg(series, view.budget, *size, about)) for name, size in sizes.items()
     }
 
 
@@ -120,10 +136,19 @@ def report_markdown(report: Report) -> str:
 
 def _front_lines(view: StudyView) -> list[str]:
     rows = [view.scored(trial) for trial in front(view.trials)]
+    if not any_shrank(view.trials):
+        return [
+            "| network on the front | parameters | mean IoU on val |",
+            "|---|---:|---:|",
+            *(f"| {row.label} | {row.num_params:,} | {percent(row)} |" for row in rows),
+        ]
     return [
-        "| network on the front | parameters | mean IoU on val |",
-        "|---|---:|---:|",
-        *(f"| {row.label} | {row.num_params:,} | {percent(row)} |" for row in rows),
+        "| network on the front | parameters | deployed | mean IoU on val |",
+        "|---|---:|---:|---:|",
+        *(
+            f"| {row.label} | {row.num_params:,} | {row.deployed_parameters:,} | {percent(row)} |"
+            for row in rows
+        ),
     ]
 
 

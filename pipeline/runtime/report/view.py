@@ -11,7 +11,7 @@ from pipeline.core.errors import UsageError
 from pipeline.runtime.about import StudyAbout
 from pipeline.runtime.confirmations import scores_by_network
 from pipeline.runtime.figures.series import SeedScores, is_paper
-from pipeline.runtime.records import State, TrialRecord, front, read_record
+from pipeline.runtime.records import State, TrialRecord, as_deployed, front, read_record
 from pipeline.runtime.study_storage import reading_storage, study_folder, study_names
 from pipeline.runtime.trainings import Training
 
@@ -25,12 +25,14 @@ class Scored:
         num_params: exact.
         scores: mean IoU, 0 to 1, one for each seed.
         class_iou: of one training, or the mean over the seeds where that is known.
+        deployed_parameters: without what training killed; 0 where that is not known.
     """
 
     label: str
     num_params: int
     scores: tuple[float, ...]
     class_iou: tuple[float, ...]
+    deployed_parameters: int = 0
 
     @property
     def mean_iou(self) -> float:
@@ -87,7 +89,7 @@ class StudyView:
         """Return a complete trial's figures, over its seeds where it was trained again."""
         scores = tuple(self.seeds.get(trial.architecture.id, ())) or (trial.mean_iou,)
         label, classes = trial.architecture.label, trial.results[-1].class_iou
-        return Scored(label, trial.num_params, scores, classes)
+        return Scored(label, trial.num_params, scores, classes, trial.deployed_parameters)
 
     def paper(self, trainings: list[Training]) -> Scored | None:
         """Return the figures of M3N21: of a trial of this study, else of trainings beside it."""
@@ -128,4 +130,6 @@ def read_view(state_dir: Path, name: str | None) -> StudyView:
     records = [read_record(trial) for trial in study.get_trials(deepcopy=False)]
     about = StudyAbout.read(study_folder(state_dir, name))
     trials = [record for record in records if record]
+    if settings.get("budget_on") == "deployed":
+        trials = as_deployed(trials)
     return StudyView(name, settings, trials, about, scores_by_network(storage, name))

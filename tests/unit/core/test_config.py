@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.core.architecture import Architecture
-from pipeline.core.config import DataConfig, EpochResult, TrainConfig, TrialSpec
+from pipeline.core.config import RECIPES, DataConfig, EpochResult, TrainConfig, TrialSpec
 from pipeline.core.errors import UsageError
 from pipeline.core.peer import PEER_LABELS, Peer
 
@@ -34,6 +34,7 @@ SPECS = st.builds(
         epochs=st.integers(1, 1000),
         batch_size=st.integers(1, 64),
         learning_rate=POSITIVE,
+        warm_up=st.floats(0.0, 1.0, allow_subnormal=False),
         weight_decay=POSITIVE,
         scale_range=st.tuples(POSITIVE, POSITIVE),
         num_workers=st.integers(1, 8),
@@ -42,11 +43,11 @@ SPECS = st.builds(
 )
 
 
-def test_the_defaults_are_the_authors_camvid_recipe() -> None:
-    training = TrainConfig()
+def test_the_papers_recipe_is_that_of_the_authors_camvid_training() -> None:
+    training = RECIPES["paper"]
 
     assert (training.batch_size, training.learning_rate, training.weight_decay) == (8, 1e-3, 5e-4)
-    assert training.scale_range == (0.5, 2.0)
+    assert (training.warm_up, training.decay, training.scale_range) == (0.0, "l2", (0.5, 2.0))
 
 
 @given(SPECS)
@@ -56,7 +57,7 @@ def test_json_gives_the_spec_back(spec: TrialSpec) -> None:
 
 def test_the_id_of_a_spec_never_changes() -> None:
     """Checkpoints on disk carry it."""
-    assert SPEC.id == "c6dbc96c40"
+    assert SPEC.id == "785cae13f6"
 
 
 @given(SPECS)
@@ -80,8 +81,11 @@ def test_a_spec_that_went_through_json_keeps_its_id(spec: TrialSpec) -> None:
         replace(SPEC, training=TrainConfig(epochs=11)),
         replace(SPEC, training=TrainConfig(batch_size=4)),
         replace(SPEC, training=TrainConfig(learning_rate=2e-3)),
+        replace(SPEC, training=TrainConfig(warm_up=0.0)),
         replace(SPEC, training=TrainConfig(weight_decay=0.0)),
+        replace(SPEC, training=TrainConfig(decay="l2")),
         replace(SPEC, training=TrainConfig(scale_range=(1.0, 1.0))),
+        replace(SPEC, training=TrainConfig(precision="bfloat16")),
         replace(SPEC, training=TrainConfig(num_workers=2)),
     ],
 )
@@ -94,6 +98,12 @@ def test_another_training_has_another_id(other: TrialSpec) -> None:
 def test_a_training_without_a_step_is_refused_by_field(name: str, value: int) -> None:
     with pytest.raises(UsageError, match=f"{name} must be at least 1, got {value}"):
         TrainConfig(**{name: value})
+
+
+@pytest.mark.parametrize("name", ["learning_rate", "weight_decay"])
+def test_a_recipe_that_cannot_train_is_refused_by_field(name: str) -> None:
+    with pytest.raises(UsageError, match=f"{name} must be at least 0, got -0.1"):
+        TrainConfig(**{name: -0.1})
 
 
 @pytest.mark.parametrize(("epoch", "is_last"), [(1, False), (2, False), (3, True)])

@@ -14,11 +14,13 @@ from torch.nn import functional as F
 from pipeline.core import cost
 from pipeline.core.architecture import Architecture
 from pipeline.core.errors import UsageError
+from pipeline.core.peer import Network, Peer
 from pipeline.learning.cgnet import CGNet
 from pipeline.learning.compact.compaction import Compaction, compact
+from pipeline.learning.compact.deployed import deployed_cost
 from pipeline.learning.compact.measure import compare
 from pipeline.learning.compact.network import CompactCGNet
-from pipeline.learning.network import count_built_macs, count_weights
+from pipeline.learning.network import build, count_built_macs, count_weights
 
 SMALL = Architecture(
     num_classes=4, num_blocks_2=2, num_blocks_3=3, widths=(6, 8, 12), reduction_2=2, reduction_3=3
@@ -398,6 +400,26 @@ def test_a_compacted_network_is_not_compacted_again() -> None:
 
 def test_counted_macs_are_those_of_the_formula() -> None:
     assert count_built_macs(trained(SMALL), 33, 47) == cost.count_macs(SMALL, 33, 47)
+
+
+def test_a_half_dead_network_costs_what_is_left_of_it() -> None:
+    model, done = half_dead()
+    before = [parameter.clone() for parameter in model.parameters()]
+    cost_ = deployed_cost(model.train(), SMALL, (33, 47))
+
+    assert cost_.parameters == count_weights(done.network) < count_weights(model)
+    assert cost_.macs == count_built_macs(done.network, 33, 47)
+    assert model.training
+    assert all(map(torch.equal, before, model.parameters()))
+
+
+@pytest.mark.parametrize("network", [replace(SMALL, activation="relu"), Peer("enet", 4)])
+def test_what_compaction_does_not_know_costs_what_was_built(network: Network) -> None:
+    model = build(network)
+    cost_ = deployed_cost(model, network, (64, 64))
+
+    assert cost_.parameters == count_weights(model)
+    assert cost_.macs == count_built_macs(model.eval(), 64, 64)
 
 
 def test_logits_that_are_no_numbers_do_not_agree() -> None:

@@ -13,14 +13,22 @@ import torch
 from torch.nn import functional as F
 
 from pipeline.core.architecture import Architecture
-from pipeline.core.config import CachePolicy, DataConfig, EpochResult, TrainConfig, TrialSpec
+from pipeline.core.config import (
+    RECIPES,
+    CachePolicy,
+    DataConfig,
+    EpochResult,
+    TrainConfig,
+    TrialSpec,
+)
+from pipeline.core.cost import count_macs, count_parameters
 from pipeline.core.errors import CorruptSample, DataError, TrialFailed, UsageError
 from pipeline.core.peer import Peer
 from pipeline.learning.checkpoint import CHECKPOINT_FILE, load_checkpoint
 from pipeline.learning.context import LocalContext
 from pipeline.learning.evaluation import evaluate
 from pipeline.learning.folder import Folder
-from pipeline.learning.loop import poly_rate, train, weighted_loss
+from pipeline.learning.loop import learning_rate, train, weighted_loss
 from pipeline.learning.metrics import mean_iou
 from pipeline.learning.weights import WEIGHTS_FILE, load_weights
 
@@ -87,6 +95,14 @@ def test_a_training_yields_its_epochs_in_turn(whole: Run) -> None:
     epochs = [(r.epoch, r.epochs, r.is_last) for r in whole.results]
 
     assert epochs == [(1, EPOCHS, False), (2, EPOCHS, False), (3, EPOCHS, True)]
+
+
+def test_the_last_epoch_says_what_the_network_costs_deployed(whole: Run) -> None:
+    image_size = whole.context.data[0].info.image_size
+    sizes = [(r.deployed_parameters, r.deployed_macs) for r in whole.results]
+
+    built = count_parameters(SPEC.architecture), count_macs(SPEC.architecture, *image_size)
+    assert sizes == [(None, None), (None, None), built], "so few steps kill nothing"
 
 
 def test_the_same_spec_gives_the_same_curve_and_weights_to_the_bit(
@@ -306,6 +322,18 @@ def test_the_score_rises_where_there_is_something_to_learn(learnt: list[EpochRes
     assert learnt[-1].mean_iou > max(0.6, learnt[0].mean_iou)
 
 
+def test_half_precision_goes_nearly_the_same_way(
+    tmp_path: Path, whole: Run, context_at: MakeContext
+) -> None:
+    """Not just the same, or nothing would have been computed in it."""
+    half = replace(SPEC, training=replace(SPEC.training, precision="bfloat16"))
+    (result,) = stop_after(1, half, context_at(tmp_path))
+    exact = whole.results[0].train_loss
+
+    assert result.train_loss != exact
+    assert result.train_loss == pytest.approx(exact, rel=0.02)
+
+
 def test_the_score_is_the_mean_of_the_classes(whole: Run) -> None:
     result = whole.results[-1]
 
@@ -346,7 +374,17 @@ def test_a_batch_without_labels_has_neither_loss_nor_weight() -> None:
     [(0.0, 1e-3), (0.5, 1e-3 * 0.5**0.9), (0.75, 1e-3 * 0.25**0.9), (1.0, 0.0)],
 )
 def test_the_rate_falls_from_its_start_to_nothing(progress: float, rate: float) -> None:
-    assert poly_rate(TrainConfig(learning_rate=1e-3), progress) == pytest.approx(rate)
+    assert learning_rate(RECIPES["paper"], progress) == pytest.approx(rate)
+
+
+@pytest.mark.parametrize(
+    ("progress", "share"), [(0.0, 0.0), (0.1, 0.5), (0.2, 1.0), (0.6, 1.0), (1.0, 1.0)]
+)
+def test_the_rate_rises_to_the_line_on_which_it_falls(progress: float, share: float) -> None:
+    without = TrainConfig(learning_rate=1e-3, warm_up=0.0)
+
+    rate = learning_rate(replace(without, warm_up=0.2), progress)
+    assert rate == pytest.approx(share * learning_rate(without, progress))
 
 
 @pytest.mark.parametrize(("epochs", "progress"), [(1, 1 / 6), (2, 3 / 6)])
@@ -361,12 +399,3 @@ def test_the_rate_falls_with_every_step_of_the_whole_training(
     assert checkpoint is not None
     rate = checkpoint.optimizer["param_groups"][0]["lr"]
     assert rate == pytest.approx(1e-2 * (1 - progress) ** 0.9)
-
-
-def test_every_parameter_decays_alike(tmp_path: Path, context_at: MakeContext) -> None:
-    context = context_at(tmp_path)
-    stop_after(1, SPEC, context)
-
-    checkpoint = load_checkpoint(context.checkpoints, SPEC)
-    assert checkpoint is not None
-    assert [group["weight_decay"] for group in checkpoint.optimizer["param_groups"]] == [5e-4]

@@ -2,6 +2,7 @@
 
 import io
 import re
+from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
@@ -11,10 +12,10 @@ from pipeline.core.architecture import Architecture
 from pipeline.core.config import EpochResult
 from pipeline.core.stopping import Verdict
 from pipeline.runtime.figures.choices import varied_choices
-from pipeline.runtime.figures.files import study_files
+from pipeline.runtime.figures.files import DEPLOYED_PICTURE, PICTURE, study_files
 from pipeline.runtime.figures.progress import history
 from pipeline.runtime.figures.series import Rival, front_series
-from pipeline.runtime.records import State, TrialRecord, front_hypervolume
+from pipeline.runtime.records import State, TrialRecord, as_deployed, front_hypervolume
 
 BUDGET = 500_000
 
@@ -56,6 +57,19 @@ def test_a_network_of_several_seeds_stands_at_their_mean_with_their_deviation() 
     (point,) = {s.name: s for s in front_series(TRIALS, scores)}["champion"].points
 
     assert (point.mean_iou, point.spread, point.seeds) == (pytest.approx(60), pytest.approx(10), 3)
+
+
+def test_the_front_by_deployed_size_is_another_and_drawn_beside_the_first() -> None:
+    """The largest network lost most: deployed it beats one that was built smaller."""
+    last = replace(TRIALS[4].results[-1], deployed_parameters=250_000)
+    trials = [*TRIALS[:4], replace(TRIALS[4], results=(*TRIALS[4].results[:-1], last))]
+    (line,) = (s for s in front_series(as_deployed(trials)) if s.name == "front")
+
+    assert [(p.num_params, p.mean_iou) for p in line.points] == [(250_000, 50.0), (400_000, 60.0)]
+    files = study_files(trials, BUDGET, 0.0, "a study")
+    assert files[DEPLOYED_PICTURE] != files[PICTURE]
+    assert "<h2>Front as deployed</h2>" in files["figures/figures.html"].decode()
+    assert DEPLOYED_PICTURE not in study_files(TRIALS, BUDGET, 0.0, "nothing died")
 
 
 def test_the_last_moment_has_the_hypervolume_of_the_study() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -57,6 +58,16 @@ def test_messages_are_json_without_nan() -> None:
         assert json.loads(json.dumps(message, allow_nan=False)) == message
     assert child_message(one, INFO, "")["name"] == "M3 N21 d2-4 r8-16 · 400k"
     assert metrics(epoch_message(one, 0, INFO))["time/samples_per_s"] == (12.5, 1)
+
+
+def test_a_finished_trial_is_told_with_what_it_costs_deployed() -> None:
+    one = trial(3, State.COMPLETE, 10_000, 20_000)
+    last = replace(one.results[-1], deployed_parameters=180_000, deployed_macs=7_000_000)
+    one = replace(one, results=(one.results[0], last))
+
+    assert "deployed_parameters" not in metrics(epoch_message(one, 0, INFO))
+    told = metrics(epoch_message(one, 1, INFO))
+    assert (told["deployed_parameters"], told["deployed_macs"]) == ((180_000, 2), (7_000_000, 2))
 
 
 def test_a_trial_that_ends_is_at_a_later_step_than_its_last_epoch() -> None:

@@ -1,10 +1,13 @@
 """Trainings beside a study: only those that compare, under the names people know."""
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from pipeline.core.architecture import Architecture
+from pipeline.core.config import RECIPES, TrainConfig
 from pipeline.core.peer import Network, Peer
 from pipeline.learning.folder import write_bytes
 from pipeline.learning.network import build, network_size
@@ -14,6 +17,8 @@ from pipeline.runtime.figures.series import Rival
 from pipeline.runtime.storage import open_folder
 from pipeline.runtime.trainings import comparable_trainings, rivals
 
+TRAINING = asdict(TrainConfig(epochs=3))
+SETTINGS = json.loads(json.dumps(TRAINING | {"fingerprint": "f", "budget": 500_000}))
 PAPER, SMALL = Architecture(2), Architecture(2, num_blocks_3=2, widths=(8, 16, 32))
 
 
@@ -25,7 +30,7 @@ def train(store: Path, name: str, network: Network, mean_iou: float, **more: obj
             "fingerprint": "f",
             "image_size": (32, 48),
             "num_samples": {"train": 8, "val": 4},
-            "recipe": {"epochs": 3, "batch_size": 8},
+            "recipe": TRAINING,
             "seed": 0,
             "mean_iou": mean_iou,
             "class_iou": (mean_iou, None),
@@ -41,15 +46,17 @@ def train(store: Path, name: str, network: Network, mean_iou: float, **more: obj
 
 def test_only_trainings_of_the_same_data_and_recipe_are_compared(tmp_path: Path) -> None:
     train(tmp_path, "squares-a", SMALL, 0.5)
-    train(tmp_path, "squares-b", SMALL, 0.9, recipe={"epochs": 30, "batch_size": 8})
+    train(tmp_path, "squares-b", SMALL, 0.9, recipe=asdict(TrainConfig(epochs=30)))
+    train(tmp_path, "squares-f", SMALL, 0.9, recipe=asdict(TrainConfig(3, weight_decay=1e-2)))
+    train(tmp_path, "squares-g", SMALL, 0.9, recipe=asdict(RECIPES["paper"]) | {"epochs": 3})
     train(tmp_path, "squares-c", SMALL, 0.9, fingerprint="other")
     write_bytes(open_folder(f"{tmp_path}/trainings"), "squares-d/weights.safetensors", b"broken")
     open_folder(f"{tmp_path}/trainings/squares-e")  # running, or killed
-    found = comparable_trainings(str(tmp_path), "squares", "f", epochs=3, batch_size=8)
+    found = comparable_trainings(str(tmp_path), "squares", SETTINGS)
 
     assert [(one.network, one.mean_iou) for one in found] == [(SMALL, 0.5)]
     assert found[0].num_params == network_size(SMALL)
-    assert comparable_trainings(str(tmp_path / "none"), "squares", "f", 3, 8) == []
+    assert comparable_trainings(str(tmp_path / "none"), "squares", SETTINGS) == []
 
 
 def test_peers_and_m3n21_are_named_at_the_mean_of_their_seeds(tmp_path: Path) -> None:
@@ -58,7 +65,7 @@ def test_peers_and_m3n21_are_named_at_the_mean_of_their_seeds(tmp_path: Path) ->
     train(tmp_path, "squares-b", PAPER, 0.6, seed=1)
     train(tmp_path, "squares-c", peer, 0.3)
     train(tmp_path, "squares-d", SMALL, 0.2)
-    found = comparable_trainings(str(tmp_path), "squares", "f", epochs=3, batch_size=8)
+    found = comparable_trainings(str(tmp_path), "squares", SETTINGS)
 
     assert rivals(found, []) == [
         Rival("M3N21", network_size(PAPER), pytest.approx(0.5)),

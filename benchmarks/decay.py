@@ -1,0 +1,174 @@
+"""Which decay kills filters, and what that costs: M3N21 on small CamVid, compacted.
+
+    python -m pipeline.preprocess --dataset camvid --source CamVid --image-size 36x48 --output DATA
+    nice -n 19 python -m benchmarks.decay --dataset DATA --work WORK --trainings 27
+    python -m benchmarks.decay --dataset DATA --work WORK --time
+
+Every training is kept in WORK and goes on where it was; each call prints the table of those that
+are complete. The questions that matter most get their three seeds first.
+
+Adam moves a weight by no more than its rate a step, and the scale of a batch norm starts at 1: none
+dies before the rates add up to several times that. The authors' 46,400 steps on CamVid make 24 of
+it. Forty epochs of their recipe make 1, so that the other recipes here, with three times the rate
+and half the batch, make 5.7.
+"""
+
+import statistics
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import Path
+
+import torch
+import tyro
+
+from pipeline.core.architecture import Architecture
+from pipeline.core.config import RECIPES, DataConfig, TrialSpec
+from pipeline.core.cost import count_parameters
+from pipeline.learning.compact.compaction import compact
+from pipeline.learning.compact.measure import latencies, random_pictures
+from pipeline.learning.context import LocalContext
+from pipeline.learning.dataset import Dataset, open_dataset
+from pipeline.learning.loop import train
+from pipeline.learning.segmenter import Segmenter
+from pipeline.learning.weights import WEIGHTS_FILE
+from pipeline.runtime.storage import open_folder
+
+AUTHORS = replace(RECIPES["paper"], epochs=40)
+FASTER = replace(AUTHORS, batch_size=4, learning_rate=3e-3)
+MAIN = {
+    "authors": AUTHORS,
+    "l2-0.0005": FASTER,
+    "l2-0.002": replace(FASTER, weight_decay=2e-3),
+    "l2-0.001": replace(FASTER, weight_decay=1e-3),
+}
+OTHERS = {
+    "none": replace(FASTER, weight_decay=0.0),
+    "scales-0.002": replace(FASTER, weight_decay=2e-3, decay="scales"),
+    "adamw-0.05": replace(FASTER, weight_decay=5e-2, decay="adamw"),
+    "l2-0.005": replace(FASTER, weight_decay=5e-3),
+    "scales-0.01": replace(FASTER, weight_decay=1e-2, decay="scales"),
+}
+RECIPES = MAIN | OTHERS
+SEEDS = 3
+_SIZE, _RUNS = (360, 480), 20
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to train on, where to keep it, how much to do."""
+
+    dataset: str
+    work: Path
+    trainings: int = 0
+    """How many of the planned trainings to make, those that are there already included."""
+    time: bool = False
+    """Time a network of each recipe at 360x480, before and after: on a quiet machine."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One complete training; ``differing`` are pixels of val that compaction labels otherwise."""
+
+    recipe: str
+    seed: int
+    mean_iou: float
+    deployed: int
+    differing: int
+    folder: Path
+
+
+def planned() -> Iterator[tuple[str, int]]:
+    """Yield recipe and seed of each training in the order they are made."""
+    for recipes in (MAIN, OTHERS):
+        yield from ((recipe, seed) for seed in range(SEEDS) for recipe in recipes)
+
+
+def trained(dataset: Dataset, recipe: str, seed: int, folder: Path) -> Row:
+    """Train to the end, or read what was."""
+    network = Architecture(dataset.info.classes.num_classes)
+    data = DataConfig("camvid", dataset.info.fingerprint)
+    spec = TrialSpec(network, data, RECIPES[recipe], seed)
+    splits = dataset, dataset.split("train"), dataset.split("val")
+    *_, last = train(spec, LocalContext(open_folder(str(folder)), splits))
+    assert last.deployed_parameters is not None, "it is the last epoch"
+    differing = labels_differing(folder, dataset)
+    return Row(recipe, seed, last.mean_iou, last.deployed_parameters, differing, folder)
+
+
+def labels_differing(folder: Path, dataset: Dataset) -> int:
+    """Return how many pixels of val get another label by the compacted network."""
+    original = Segmenter.from_bytes((folder / WEIGHTS_FILE).read_bytes())
+    smaller = compact(original.model, original.deployment.architecture).network
+    both, val = (original, Segmenter(smaller, original.deployment)), dataset.split("val")
+    count = 0
+    for index in range(len(val)):
+        one, other = (each.label(val[index].image_HWC[None].copy()) for each in both)
+        count += int((one != other).sum())
+    return count
+
+
+def table(rows: list[Row], built: int) -> list[str]:
+    """Return the figures over seeds as Markdown, in the order of ``RECIPES``."""
+    lines = [
+        "| decay | strength | batch | rate | seeds | val mIoU % | deployed | of built | changed |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    order = list(RECIPES)
+    rows = sorted(rows, key=lambda row: (order.index(row.recipe), row.seed))
+    for name, group in groupby(rows, lambda row: row.recipe):
+        alike, recipe = list(group), RECIPES[name]
+        scores = [100 * row.mean_iou for row in alike]
+        spread = f" ± {statistics.stdev(scores):.2f}" if len(scores) > 1 else ""
+        size = statistics.fmean(row.deployed for row in alike)
+        lines.append(
+            f"| {recipe.decay} | {recipe.weight_decay:g} | {recipe.batch_size} "
+            f"| {recipe.learning_rate:g} | {len(alike)} | {statistics.fmean(scores):.2f}{spread} "
+            f"| {size:,.0f} | {100 * size / built:.1f} % | {sum(r.differing for r in alike)} |"
+        )
+    return lines
+
+
+def timings(rows: list[Row]) -> list[str]:
+    """Return the CPU's time for one picture by a network of each recipe, in turns."""
+    (picture,) = random_pictures((_SIZE,), seed=0)
+    picture = picture.to(memory_format=torch.channels_last)  # as a Segmenter has it
+    lines = ["| recipe | ms as trained | compacted | gain | batch norm folded too | gain |"]
+    lines.append("|---|---:|---:|---:|---:|---:|")
+    for row in (row for row in rows if row.seed == 0):
+        original = Segmenter.from_bytes((row.folder / WEIGHTS_FILE).read_bytes())
+        smaller, folded = (
+            compact(original.model, original.deployment.architecture, fold_bn=fold).network
+            for fold in (False, True)
+        )
+        models = original.model, smaller, folded
+        before, after, least = (1e3 * s for s in latencies(models, picture, _RUNS))
+        lines.append(
+            f"| {row.recipe} | {before:.1f} | {after:.1f} | {before / after:.2f}x "
+            f"| {least:.1f} | {before / least:.2f}x |"
+        )
+    return lines
+
+
+def main() -> None:
+    """Train what is asked for, then print what there is."""
+    options = tyro.cli(Options)
+    torch.set_num_threads(1)
+    dataset = open_dataset(open_folder(options.dataset))
+    rows = []
+    for number, (recipe, seed) in enumerate(planned()):
+        folder = options.work / f"{recipe}-{seed}"
+        if number < options.trainings or (folder / WEIGHTS_FILE).exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            rows.append(row := trained(dataset, recipe, seed, folder))
+            done = f"{recipe} seed {seed}: {row.mean_iou:.4f} {row.deployed:,}"
+            print(done, file=sys.stderr, flush=True)
+    built = count_parameters(Architecture(dataset.info.classes.num_classes))
+    print("\n".join(table(rows, built)))
+    if options.time:
+        print("\n".join(["", *timings(rows)]))
+
+
+if __name__ == "__main__":
+    main()

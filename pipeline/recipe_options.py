@@ -1,0 +1,39 @@
+"""Options of the recipe that `pipeline.search` and `pipeline.train` share."""
+
+from dataclasses import dataclass, replace
+
+from pipeline.core.config import RECIPES, Precision, RecipeName, TrainConfig
+
+
+@dataclass(frozen=True)
+class RecipeOptions:
+    """How a network is trained, beside how long."""
+
+    recipe: RecipeName = "default"
+    """The one that is better in the same time, or the authors' own (paper)."""
+    learning_rate: float | None = None
+    """Of Adam at its highest, in place of the recipe's."""
+    weight_decay: float | None = None
+    """How strong, in place of the recipe's. L2 of the paper's recipe kills filters: the stronger it
+    is, and the longer the training, the smaller a network is deployed."""
+
+    precision: Precision = TrainConfig.precision
+    """Of the training step; bfloat16 is faster on GPUs and on CPUs that multiply in it (AMX)."""
+
+    def training(self, *, epochs: int, batch_size: int, num_workers: int) -> TrainConfig:
+        """Return how a network is trained.
+
+        Raises:
+            UsageError: a number is out of its range.
+        """
+        recipe = RECIPES[self.recipe]
+        rate, decay = self.learning_rate, self.weight_decay
+        return replace(
+            recipe,
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=recipe.learning_rate if rate is None else rate,
+            weight_decay=recipe.weight_decay if decay is None else decay,
+            precision=self.precision,
+            num_workers=num_workers,
+        )
