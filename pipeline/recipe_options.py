@@ -14,8 +14,8 @@ class RecipeOptions:
     learning_rate: float | None = None
     """Of Adam at its highest, in place of the recipe's."""
     weight_decay: float | None = None
-    """How strong, in place of the recipe's. L2 of the paper's recipe kills filters: the stronger it
-    is, and the longer the training, the smaller a network is deployed."""
+    """L2 on every parameter, in place of the recipe's. The stronger it is, and the longer the
+    training, the more filters die, and the smaller a network is deployed."""
 
     precision: Precision = TrainConfig.precision
     """Of the training step; bfloat16 is faster on GPUs and on CPUs that multiply in it (AMX)."""

