@@ -2,6 +2,8 @@
 
 import logging
 import os
+import socket
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import ray
 from ray._private import services, worker
 
 from pipeline.core.errors import ServiceUnavailable, UsageError
+from pipeline.runtime.console import say
 from pipeline.runtime.ray_probe import check_token
 
 log = logging.getLogger(__name__)
@@ -39,6 +42,7 @@ def connect() -> None:
         raise ServiceUnavailable(
             f"Ray: cannot use {where} ({reason}); check RAY_ADDRESS"
         ) from cause
+    threading.Thread(target=_end_with, args=(worker.global_worker.node,), daemon=True).start()
 
 
 def num_slots(workers_per_trial: int) -> int:
@@ -69,6 +73,16 @@ def has_gpus() -> bool:
 
 def _resources() -> dict[str, float]:
     return dict(ray.cluster_resources())  # type: ignore[no-untyped-call]  # Ray's, untyped
+
+
+def _end_with(node: Any) -> None:
+    """End this process when its node of Ray dies: Ray does so too, later and without a word."""
+    with socket.socket(socket.AF_UNIX) as raylet:
+        raylet.connect(node.raylet_socket_name)
+        raylet.recv(1)  # it says nothing to who says nothing; the connection ends with it
+    if worker.global_worker.node is node:  # not so after ray.shutdown()
+        say("error: Ray's node on this machine has died; the same command goes on")
+        os._exit(1)
 
 
 def _log_complaint(data: dict[str, Any], ignore_prefix: bool) -> None:

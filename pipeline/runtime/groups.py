@@ -9,7 +9,7 @@ import functools
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +31,6 @@ from pipeline.learning.loop import train
 from pipeline.learning.split import Split
 from pipeline.runtime.broker import Assignment, Job, follow, start_broker
 from pipeline.runtime.cluster import has_gpus, num_slots
-from pipeline.runtime.console import say
 from pipeline.runtime.s3_shards import open_stored
 from pipeline.runtime.storage import open_folder
 
@@ -103,7 +102,7 @@ def train_one(spec: TrialSpec, uri: str) -> Iterator[EpochResult]:
     with training_groups(1, spec.training.num_workers) as broker:
         for _, event in follow(broker, [job]):
             if event.ends and event.outage:
-                raise ServiceUnavailable(event.outage)
+                raise ServiceUnavailable(f"{event.outage}; the same command goes on")
             if event.failure:
                 raise TrialFailed(event.failure)
             if event.result:
@@ -134,10 +133,8 @@ def _run_group(group_id: int, broker: Any, num_workers: int) -> None:
         trainer.fit()
     except Exception as cause:  # noqa: BLE001  # whatever it is, trials must not wait for ever
         reason = str(cause).strip().splitlines()[-1:] or [type(cause).__name__]
-        try:
+        with suppress(RayError):  # the broker is on this node, whose death ends this process
             ray.get(broker.break_off.remote(f"the training workers cannot run: {reason[0]}"))
-        except RayError:  # the broker is on this node, and Ray ends this process next
-            say("error: Ray's node on this machine has died; the same command goes on")
 
 
 def _work(config: dict[str, Any]) -> None:

@@ -94,15 +94,15 @@ def site() -> Iterator[Site]:
 def undisturbed(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Curves:
     """Return what each training gives in this process, with no cluster to go wrong."""
     torch.set_num_threads(1)
-    with patch.dict(os.environ, site.environment):
-        dataset = open_stored(site.dataset_uri)
-        data = (dataset, dataset.split("train"), dataset.split("val"))
 
     @cache
     def trained(architecture: Architecture) -> tuple[float, ...]:
-        context = LocalContext(open_folder(str(tmp_path_factory.mktemp("undisturbed"))), data)
-        config = DataConfig(site.dataset_uri, dataset.info.fingerprint)
-        spec = TrialSpec(architecture, config, TrainConfig(EPOCHS, BATCH_SIZE), seed=0)
-        return curve(tuple(train(spec, context)))
+        folder = open_folder(str(tmp_path_factory.mktemp("undisturbed")))
+        with patch.dict(os.environ, site.environment):
+            dataset = open_stored(site.dataset_uri)
+            data = (dataset, dataset.split("train"), dataset.split("val"))
+            config = DataConfig(site.dataset_uri, dataset.info.fingerprint)
+            spec = TrialSpec(architecture, config, TrainConfig(EPOCHS, BATCH_SIZE), seed=0)
+            return curve(tuple(train(spec, LocalContext(folder, data))))
 
     return lambda trial: trained(trial.architecture)
