@@ -150,8 +150,10 @@ class S3Shards:
         code = error.response["Error"]["Code"]
         if code in _MISSING_CODES:
             return CorruptSample(f"{self._uri(shard)} is missing or too short ({code})")
+        skewed = code == "RequestTimeTooSkewed"
+        advice = "set the clock of this machine" if skewed else "check the keys' rights"
         return ServiceUnavailable(
-            f"S3 at {endpoint_name()} refuses {self._uri(shard)}: {code}; check the keys' rights"
+            f"S3 at {endpoint_name()} refuses {self._uri(shard)}: {code}; {advice}"
         )
 
     def _given_up(self, shard: str, position: int, cause: Exception | None) -> Exception:

@@ -139,13 +139,12 @@ class Search:
 
         wait_until(is_so, "one trial complete and another in its second epoch")
 
-    def disturb(self, fault: str, strike: Callable[[], float | None], step_s: float = 0.0) -> Row:
+    def disturb(self, fault: str, strike: Callable[[], float | None]) -> Row:
         """Let a fault happen in the middle of an epoch; return how long until training went on.
 
         Args:
             fault: for the table.
             strike: makes it happen; may return the moment before which no training counts.
-            step_s: by which it sets the clock.
         """
         self.wait_for_training()
         before, known, struck = self.complete(), set(self._began()), time.time()
@@ -154,10 +153,10 @@ class Search:
         def again() -> float:
             """Return the first beginning after the fault, 0 as long as there is none."""
             new = [began for key, began in self._began().items() if key not in known]
-            return min((began for began in new if began > since + step_s), default=0.0)
+            return min((began for began in new if began > since), default=0.0)
 
         wait_until(again, f"training after: {fault}")
-        return Row(fault, seconds=again() - struck - step_s, before=len(before))
+        return Row(fault, seconds=again() - struck, before=len(before))
 
     def _began(self) -> dict[tuple[int, int], float]:
         """Return when each epoch began, by the clock of who keeps the study."""

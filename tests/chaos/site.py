@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from unittest.mock import patch
+from urllib.parse import urlsplit
 
 import psutil
 
@@ -116,6 +117,11 @@ class Site:
     def kill(self, title: str) -> None:
         """Kill the newest of those."""
         max(self.find(title), key=lambda one: one.pid).kill()
+
+    def reads_s3(self, process: psutil.Process) -> bool:
+        """Return whether a process has a connection to S3, as one that trains has."""
+        port = urlsplit(self.environment["AWS_ENDPOINT_URL_S3"]).port
+        return any(one.raddr and one.raddr.port == port for one in process.net_connections("tcp"))
 
     @contextmanager
     def head(self) -> Iterator[Node]:

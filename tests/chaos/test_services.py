@@ -62,8 +62,8 @@ def test_s3_answers_errors_and_then_slowly(
     faults = {Fault.INTERNAL_ERROR: 0.05, Fault.SLOW_DOWN: 0.05, Fault.RESET_IN_BODY: 0.05}
     plans = {
         "S3 breaks every seventh answer: 500, 503, reset": FaultPlan(faults, methods=methods),
-        "S3 answers after 50 ms, with 100 kB/s": FaultPlan(
-            {Fault.DRIP: 1.0}, latency_s=0.05, methods=methods
+        "S3 answers after 50 ms, with 400 kB/s": FaultPlan(
+            {Fault.DRIP: 1.0}, latency_s=0.05, drip_bytes_per_s=400_000, methods=methods
         ),
     }
     with (
