@@ -1,7 +1,7 @@
-"""Which decay kills filters, and what that costs: CGNet on small CamVid, compacted.
+"""Which decay kills filters, and what that costs: M3N21 on small CamVid, compacted.
 
     python -m pipeline.preprocess --dataset camvid --source CamVid --image-size 36x48 --output DATA
-    nice -n 19 python -m benchmarks.decay --dataset DATA --work WORK --trainings 31
+    nice -n 19 python -m benchmarks.decay --dataset DATA --work WORK --trainings 28
     python -m benchmarks.decay --dataset DATA --work WORK --time
 
 Every training is kept in WORK and goes on where it was; each call prints the table of those that
@@ -24,7 +24,8 @@ import torch
 import tyro
 
 from pipeline.core.architecture import Architecture
-from pipeline.core.config import RECIPES, DataConfig, TrialSpec
+from pipeline.core.config import RECIPES as KNOWN
+from pipeline.core.config import DataConfig, TrialSpec
 from pipeline.core.cost import count_parameters
 from pipeline.learning.compact.compaction import compact
 from pipeline.learning.compact.measure import latencies, random_pictures
@@ -35,25 +36,23 @@ from pipeline.learning.segmenter import Segmenter
 from pipeline.learning.weights import WEIGHTS_FILE
 from pipeline.runtime.storage import open_folder
 
-AUTHORS = replace(RECIPES["paper"], epochs=40)
+AUTHORS = replace(KNOWN["paper"], epochs=40)
 FASTER = replace(AUTHORS, batch_size=4, learning_rate=3e-3)
-M3N21, M3N10 = Architecture(), Architecture(num_blocks_3=10)
 MAIN = {
-    "authors": (M3N21, AUTHORS),
-    "l2-0.0005": (M3N21, FASTER),
-    "l2-0.002": (M3N21, replace(FASTER, weight_decay=2e-3)),
-    "l2-0.001": (M3N21, replace(FASTER, weight_decay=1e-3)),
+    "authors": AUTHORS,
+    "l2-0.0005": FASTER,
+    "l2-0.002": replace(FASTER, weight_decay=2e-3),
+    "l2-0.001": replace(FASTER, weight_decay=1e-3),
 }
 OTHERS = {
-    "none": (M3N21, replace(FASTER, weight_decay=0.0)),
-    "scales-0.002": (M3N21, replace(FASTER, weight_decay=2e-3, decay="scales")),
-    "adamw-0.05": (M3N21, replace(FASTER, weight_decay=5e-2, decay="adamw")),
-    "l2-0.005": (M3N21, replace(FASTER, weight_decay=5e-3)),
-    "scales-0.01": (M3N21, replace(FASTER, weight_decay=1e-2, decay="scales")),
+    "none": replace(FASTER, weight_decay=0.0),
+    "scales-0.002": replace(FASTER, weight_decay=2e-3, decay="scales"),
+    "adamw-0.05": replace(FASTER, weight_decay=5e-2, decay="adamw"),
+    "l2-0.005": replace(FASTER, weight_decay=5e-3),
+    "scales-0.01": replace(FASTER, weight_decay=1e-2, decay="scales"),
 }
-SHORTER = {"shorter-l2-0.0005": (M3N10, FASTER)}
-LONGER = {"authors-800": (M3N21, replace(AUTHORS, epochs=800))}
-CASES = MAIN | OTHERS | SHORTER | LONGER
+LONGER = {"authors-800": replace(AUTHORS, epochs=800)}
+RECIPES = MAIN | OTHERS | LONGER
 SEEDS = 3
 _SIZE, _RUNS = (360, 480), 20
 
@@ -67,14 +66,14 @@ class Options:
     trainings: int = 0
     """How many of the planned trainings to make, those that are there already included."""
     time: bool = False
-    """Time a network of each case at 360x480, before and after: on a quiet machine."""
+    """Time a network of each recipe at 360x480, before and after: on a quiet machine."""
 
 
 @dataclass(frozen=True)
 class Row:
     """One complete training; ``differing`` are pixels of val that compaction labels otherwise."""
 
-    case: str
+    recipe: str
     seed: int
     mean_iou: float
     deployed: int
@@ -83,23 +82,22 @@ class Row:
 
 
 def planned() -> Iterator[tuple[str, int]]:
-    """Yield case and seed of each training in the order they are made."""
-    for cases in (MAIN, OTHERS, SHORTER):
-        yield from ((case, seed) for seed in range(SEEDS) for case in cases)
-    yield from ((case, 0) for case in LONGER)
+    """Yield recipe and seed of each training in the order they are made."""
+    for recipes in (MAIN, OTHERS):
+        yield from ((recipe, seed) for seed in range(SEEDS) for recipe in recipes)
+    yield from ((recipe, 0) for recipe in LONGER)
 
 
-def trained(dataset: Dataset, case: str, seed: int, folder: Path) -> Row:
+def trained(dataset: Dataset, recipe: str, seed: int, folder: Path) -> Row:
     """Train to the end, or read what was."""
-    network, training = CASES[case]
-    network = replace(network, num_classes=dataset.info.classes.num_classes)
+    network = Architecture(dataset.info.classes.num_classes)
     data = DataConfig("camvid", dataset.info.fingerprint)
-    spec = TrialSpec(network, data, training, seed)
+    spec = TrialSpec(network, data, RECIPES[recipe], seed)
     splits = dataset, dataset.split("train"), dataset.split("val")
     *_, last = train(spec, LocalContext(open_folder(str(folder)), splits))
     assert last.deployed_parameters is not None, "it is the last epoch"
     differing = labels_differing(folder, dataset)
-    return Row(case, seed, last.mean_iou, last.deployed_parameters, differing, folder)
+    return Row(recipe, seed, last.mean_iou, last.deployed_parameters, differing, folder)
 
 
 def labels_differing(folder: Path, dataset: Dataset) -> int:
@@ -114,35 +112,34 @@ def labels_differing(folder: Path, dataset: Dataset) -> int:
     return count
 
 
-def table(rows: list[Row], num_classes: int) -> list[str]:
-    """Return the figures over seeds as Markdown, in the order of ``CASES``."""
+def table(rows: list[Row], built: int) -> list[str]:
+    """Return the figures over seeds as Markdown, in the order of ``RECIPES``."""
     lines = [
-        "| network | decay | strength | batch | rate | epochs | seeds | val mIoU % | deployed "
-        "| of built | changed |",
-        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+        "| decay | strength | batch | rate | epochs | seeds | val mIoU % | deployed | of built "
+        "| changed |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
-    order = list(CASES)
-    rows = sorted(rows, key=lambda row: (order.index(row.case), row.seed))
-    for name, group in groupby(rows, lambda row: row.case):
-        alike, (network, recipe) = list(group), CASES[name]
+    order = list(RECIPES)
+    rows = sorted(rows, key=lambda row: (order.index(row.recipe), row.seed))
+    for name, group in groupby(rows, lambda row: row.recipe):
+        alike, recipe = list(group), RECIPES[name]
         scores = [100 * row.mean_iou for row in alike]
         spread = f" ± {statistics.stdev(scores):.2f}" if len(scores) > 1 else ""
         size = statistics.fmean(row.deployed for row in alike)
-        built = count_parameters(replace(network, num_classes=num_classes))
         lines.append(
-            f"| M{network.num_blocks_2}N{network.num_blocks_3} | {recipe.decay} "
-            f"| {recipe.weight_decay:g} | {recipe.batch_size} | {recipe.learning_rate:g} "
-            f"| {recipe.epochs} | {len(alike)} | {statistics.fmean(scores):.2f}{spread} "
+            f"| {recipe.decay} | {recipe.weight_decay:g} | {recipe.batch_size} "
+            f"| {recipe.learning_rate:g} | {recipe.epochs} | {len(alike)} "
+            f"| {statistics.fmean(scores):.2f}{spread} "
             f"| {size:,.0f} | {100 * size / built:.1f} % | {sum(r.differing for r in alike)} |"
         )
     return lines
 
 
 def timings(rows: list[Row]) -> list[str]:
-    """Return the CPU's time for one picture by a network of each case, in turns."""
+    """Return the CPU's time for one picture by a network of each recipe, in turns."""
     (picture,) = random_pictures((_SIZE,), seed=0)
     picture = picture.to(memory_format=torch.channels_last)  # as a Segmenter has it
-    lines = ["| case | ms as trained | compacted | gain | batch norm folded too | gain |"]
+    lines = ["| recipe | ms as trained | compacted | gain | batch norm folded too | gain |"]
     lines.append("|---|---:|---:|---:|---:|---:|")
     for row in (row for row in rows if row.seed == 0):
         original = Segmenter.from_bytes((row.folder / WEIGHTS_FILE).read_bytes())
@@ -153,7 +150,7 @@ def timings(rows: list[Row]) -> list[str]:
         models = original.model, smaller, folded
         before, after, least = (1e3 * s for s in latencies(models, picture, _RUNS))
         lines.append(
-            f"| {row.case} | {before:.1f} | {after:.1f} | {before / after:.2f}x "
+            f"| {row.recipe} | {before:.1f} | {after:.1f} | {before / after:.2f}x "
             f"| {least:.1f} | {before / least:.2f}x |"
         )
     return lines
@@ -165,14 +162,15 @@ def main() -> None:
     torch.set_num_threads(1)
     dataset = open_dataset(open_folder(options.dataset))
     rows = []
-    for number, (case, seed) in enumerate(planned()):
-        folder = options.work / f"{case}-{seed}"
+    for number, (recipe, seed) in enumerate(planned()):
+        folder = options.work / f"{recipe}-{seed}"
         if number < options.trainings or (folder / WEIGHTS_FILE).exists():
             folder.mkdir(parents=True, exist_ok=True)
-            rows.append(row := trained(dataset, case, seed, folder))
-            done = f"{case} seed {seed}: {row.mean_iou:.4f} {row.deployed:,}"
+            rows.append(row := trained(dataset, recipe, seed, folder))
+            done = f"{recipe} seed {seed}: {row.mean_iou:.4f} {row.deployed:,}"
             print(done, file=sys.stderr, flush=True)
-    print("\n".join(table(rows, dataset.info.classes.num_classes)))
+    built = count_parameters(Architecture(dataset.info.classes.num_classes))
+    print("\n".join(table(rows, built)))
     if options.time:
         print("\n".join(["", *timings(rows)]))
 
