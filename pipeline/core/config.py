@@ -48,8 +48,8 @@ class TrainConfig:
         scale_range: least and greatest random enlargement of a training picture.
         precision: of what goes through the network in a step; weights, loss and validation are
             float32 in any case.
-        num_workers: processes that share a step; each has its own batch norm statistics, so their
-            number changes the curve.
+        num_workers: processes that share a step. On CPUs each has its own batch norm statistics, so
+            that their number changes the curve; on GPUs they have them together.
     """
 
     epochs: int = 10

@@ -1,4 +1,4 @@
-"""A training's state between epochs."""
+"""A training's state between epochs, and now and then within one."""
 
 import io
 import pickle
@@ -15,6 +15,14 @@ CHECKPOINT_FILE = "checkpoint.pt"
 
 
 @dataclass(frozen=True)
+class Begun:
+    """An epoch that is not whole: its steps so far, and the sum of their losses over all ranks."""
+
+    steps: int = 0
+    loss: float = 0.0
+
+
+@dataclass(frozen=True)
 class Checkpoint:
     """Everything a training needs to go on, and the results it had so far.
 
@@ -25,6 +33,7 @@ class Checkpoint:
     results: tuple[EpochResult, ...]
     model: dict[str, Any]
     optimizer: dict[str, Any]
+    begun: Begun = Begun()
 
 
 def save_checkpoint(folder: Folder, checkpoint: Checkpoint) -> None:
@@ -36,6 +45,7 @@ def save_checkpoint(folder: Folder, checkpoint: Checkpoint) -> None:
             "results": [asdict(result) for result in checkpoint.results],
             "model": checkpoint.model,
             "optimizer": checkpoint.optimizer,
+            "begun": asdict(checkpoint.begun),
         },
         buffer,
     )
@@ -54,7 +64,10 @@ def load_checkpoint(folder: Folder, spec: TrialSpec) -> Checkpoint | None:
     try:
         state = torch.load(content, map_location="cpu", weights_only=True)
         results = tuple(EpochResult.from_dict(row) for row in state["results"])
-        checkpoint = Checkpoint(state["spec_id"], results, state["model"], state["optimizer"])
+        checkpoint = Checkpoint(
+            *(state["spec_id"], results, state["model"], state["optimizer"]),
+            Begun(**state["begun"]),
+        )
     except (EOFError, KeyError, RuntimeError, TypeError, pickle.UnpicklingError) as cause:
         raise DataError(f"{CHECKPOINT_FILE} in {folder_uri(folder)} cannot be read") from cause
     if checkpoint.spec_id != spec.id:

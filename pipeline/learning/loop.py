@@ -4,7 +4,7 @@ B batch, H height, W width, K classes.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import numpy as np
@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from pipeline.core.config import EpochResult, TrainConfig, TrialSpec
 from pipeline.core.errors import TrialFailed
 from pipeline.learning.augment import augment, normalise
-from pipeline.learning.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from pipeline.learning.checkpoint import Begun, Checkpoint, load_checkpoint, save_checkpoint
 from pipeline.learning.compact.deployed import with_deployed_cost
 from pipeline.learning.context import TrainContext, gathered, summed
 from pipeline.learning.dataset import Dataset
@@ -31,6 +31,7 @@ from pipeline.learning.split import Split
 from pipeline.learning.weights import Deployment, save_weights
 
 _POLY_POWER = 0.9
+_STEPS_BETWEEN_SAVES = 200  # within an epoch; the end of each is kept in any case
 _LOADER_THREADS = {False: 2, True: 8}  # a GPU is fed by more cores than a training on CPU can spare
 
 
@@ -38,7 +39,7 @@ def train(spec: TrialSpec, context: TrainContext) -> Iterator[EpochResult]:
     """Train one network; yield the result of each epoch, those before a restart included.
 
     Every rank iterates; all get the same results. The state is saved before a result is yielded,
-    so a result that was seen is never computed twice.
+    so a result that was seen is never computed twice, and within long epochs.
 
     Raises:
         TrialFailed: the loss is no number.
@@ -51,16 +52,18 @@ def train(spec: TrialSpec, context: TrainContext) -> Iterator[EpochResult]:
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
     optimizer = make_optimizer(model, spec.training)
     results: tuple[EpochResult, ...] = ()
+    begun = Begun()
     if checkpoint := load_checkpoint(context.checkpoints, spec):
         model.load_state_dict(checkpoint.model)
         if len(checkpoint.results) < spec.training.epochs:
             optimizer.load_state_dict(checkpoint.optimizer)
-        results = checkpoint.results
+        results, begun = checkpoint.results, checkpoint.begun
         yield from results
     trainer = _Trainer(spec, context, dataset, train_split, model, optimizer)
+    save = partial(_save, spec, context, dataset, model, optimizer)
     for epoch in range(len(results), spec.training.epochs):
         started = time.perf_counter()
-        train_loss, data_wait_s = trainer.run_epoch(epoch)
+        train_loss, data_wait_s = trainer.run_epoch(epoch, begun, partial(save, results))
         trained = time.perf_counter()
         confusion_KK = evaluate(model, val_split, dataset, context)
         result = EpochResult(
@@ -76,9 +79,8 @@ def train(spec: TrialSpec, context: TrainContext) -> Iterator[EpochResult]:
         )
         if result.is_last:
             result = with_deployed_cost(result, model, spec.architecture, dataset.info.image_size)
-        results += (result,)
-        if context.rank == 0:
-            _save(spec, context, dataset, model, optimizer, results)
+        results, begun = (*results, result), Begun()
+        save(results, begun)
         yield result
 
 
@@ -100,6 +102,8 @@ class _Trainer:
         self.optimizer = optimizer
         self.module: nn.Module = model
         if context.world_size > 1:
+            if context.device.type == "cuda":  # which torch has for no other device
+                model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
             self.module = DistributedDataParallel(model)
         self.class_weights_K = torch.tensor(self.info.class_weights, device=context.device)
         self.num_steps = len(split) // spec.training.batch_size
@@ -118,16 +122,21 @@ class _Trainer:
             num_threads=_LOADER_THREADS[context.device.type == "cuda"],
         )
 
-    def run_epoch(self, epoch: int) -> tuple[float, float]:
+    def run_epoch(
+        self, epoch: int, begun: Begun, save: Callable[[Begun], None]
+    ) -> tuple[float, float]:
         """Return the mean loss of the epoch's steps, the same on every rank, and the seconds lost.
 
         Lost are those in which this rank had no batch to work on.
         """
         self.module.train()
-        total = torch.zeros((), device=self.context.device)
-        batches = self.loader.epoch(epoch)
+        before = begun.loss if self.context.rank == 0 else 0.0
+        total = torch.tensor(before, device=self.context.device)
+        batches = self.loader.epoch(epoch, begun.steps)
         waited_s = 0.0
-        for step in range(self.num_steps):
+        for step in range(begun.steps, self.num_steps):
+            if step % _STEPS_BETWEEN_SAVES == 0 and step > begun.steps:
+                save(Begun(step, float(summed(total, self.context))))
             asked = time.perf_counter()
             batch = next(batches)
             waited_s += time.perf_counter() - asked
@@ -190,8 +199,11 @@ def _save(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     results: tuple[EpochResult, ...],
+    begun: Begun,
 ) -> None:
-    done = results[-1].is_last
+    if context.rank != 0:
+        return
+    done = bool(results) and results[-1].is_last
     if done:
         info = dataset.info
         classes = info.classes
@@ -203,5 +215,6 @@ def _save(
     # A finished training is only ever replayed: it needs no optimizer.
     optimizer_state = {} if done else optimizer.state_dict()
     save_checkpoint(
-        context.checkpoints, Checkpoint(spec.id, results, model.state_dict(), optimizer_state)
+        context.checkpoints,
+        Checkpoint(spec.id, results, model.state_dict(), optimizer_state, begun),
     )

@@ -33,7 +33,8 @@ class Segmenter:
     def label(self, images_BHWC: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return the class ids (B, H, W) of RGB pictures (B, H, W, 3) of any size."""
         flush_denormals()  # a server labels in threads of its own
-        images = torch.from_numpy(np.ascontiguousarray(images_BHWC)).permute(0, 3, 1, 2)
+        images_BHWC = np.require(images_BHWC, requirements=["C", "W"])  # as torch takes arrays
+        images = torch.from_numpy(images_BHWC).permute(0, 3, 1, 2)
         picture = normalise(images, self.deployment.mean, self.deployment.std)
         logits = self.model(picture.to(memory_format=torch.channels_last))
         labels: NDArray[np.uint8] = logits.argmax(dim=1).to(torch.uint8).numpy()

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline.core.architecture import Architecture
@@ -24,6 +25,7 @@ from pipeline.core.config import (
 from pipeline.core.cost import count_macs, count_parameters
 from pipeline.core.errors import CorruptSample, DataError, TrialFailed, UsageError
 from pipeline.core.peer import Peer
+from pipeline.learning import loop
 from pipeline.learning.checkpoint import CHECKPOINT_FILE, load_checkpoint
 from pipeline.learning.context import LocalContext
 from pipeline.learning.evaluation import evaluate
@@ -140,6 +142,37 @@ def test_a_training_stopped_at_every_epoch_ends_in_the_same_weights(
     for epochs in range(1, EPOCHS + 1):
         stop_after(epochs, SPEC, context_at(tmp_path))
 
+    assert (tmp_path / WEIGHTS_FILE).read_bytes() == whole.weights
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_a_training_killed_within_an_epoch_goes_on_from_there_to_the_bit(
+    whole: Run,
+    tmp_path: Path,
+    context_at: MakeContext,
+    monkeypatch: pytest.MonkeyPatch,
+    steps: int,
+) -> None:
+    taken: list[float] = []
+    step = loop._Trainer.step
+
+    def dies(trainer: loop._Trainer, image: Tensor, label: Tensor, rate: float) -> Tensor:
+        if len(taken) == steps:
+            raise ConnectionResetError
+        taken.append(rate)
+        return step(trainer, image, label, rate)
+
+    monkeypatch.setattr(loop, "_STEPS_BETWEEN_SAVES", 1)
+    with monkeypatch.context() as until_then:
+        until_then.setattr(loop._Trainer, "step", dies)
+        with pytest.raises(ConnectionResetError):
+            list(train(SPEC, context_at(tmp_path)))
+    killed = load_checkpoint(context_at(tmp_path).checkpoints, SPEC)
+    resumed = list(train(SPEC, context_at(tmp_path)))
+
+    assert killed
+    assert (len(killed.results), killed.begun.steps) == divmod(steps, 2)
+    assert curve(resumed) == curve(whole.results)
     assert (tmp_path / WEIGHTS_FILE).read_bytes() == whole.weights
 
 
