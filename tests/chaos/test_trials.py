@@ -65,10 +65,11 @@ def test_a_corrupt_shard_fails_the_trials_that_read_it(
     whole = read_bytes(folder, shard)
     search = Search(site, "corrupt", dataset=uri, options=("--cache", "none"))
 
-    def strike() -> None:
+    def strike() -> float:
         write_bytes(folder, shard, whole[: len(whole) // 2] + bytes(len(whole) - len(whole) // 2))
         wait_until(lambda: any(t.state is State.FAILED for t in search.trials()), "a failure")
         write_bytes(folder, shard, whole)
+        return time.time()
 
     with site.worker():
         search.start()
@@ -103,7 +104,7 @@ def test_a_trial_without_memory_fails_after_its_attempts(
     """Not by RLIMIT_AS: CPython hangs for ever in starting a thread that finds no memory."""
     search = Search(site, "memory")
 
-    def strike() -> None:
+    def strike() -> float:
         """Leave no memory to the process that trains, nor to those in its place, once at work."""
         poor: set[int] = set()
 
@@ -117,6 +118,7 @@ def test_a_trial_without_memory_fails_after_its_attempts(
 
         wait_until(has_failed, "a failure")
         assert len(poor) == MAX_ATTEMPTS
+        return time.time()
 
     with _little_memory() as group, site.worker():
         search.start()
