@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from urllib.parse import urlsplit
 
-_HOST = "127.0.0.1"
 _PIECE_BYTES = 64 << 10
 _DRIPS_PER_S = 20
 
@@ -122,21 +121,21 @@ class FaultProxy:
     ``plan`` may be replaced by another one at any time.
     """
 
-    def __init__(self, upstream: str, plan: FaultPlan) -> None:
+    def __init__(self, upstream: str, plan: FaultPlan, host: str = "127.0.0.1") -> None:
         self._upstream = urlsplit(upstream)
         self.plan = plan
         self._times: Counter[SeenRequest] = Counter()
         self._by_object: Counter[tuple[str, str]] = Counter()
         self._injected: Counter[Fault] = Counter()
         self._requests: list[SeenRequest] = []
-        self._socket = socket.create_server((_HOST, 0))
+        self._socket = socket.create_server((host, 0))
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
         self._ready = threading.Event()
 
     @property
     def endpoint(self) -> str:
         """The proxy's address as a URL."""
-        return f"http://{_HOST}:{self._port}"
+        return f"http://{self._host}:{self._port}"
 
     @property
     def requests(self) -> tuple[SeenRequest, ...]:
@@ -149,7 +148,7 @@ class FaultProxy:
         return Counter(self._injected)
 
     def __enter__(self) -> "FaultProxy":
-        self._port = self._socket.getsockname()[1]
+        self._host, self._port = self._socket.getsockname()
         self._thread.start()
         self._ready.wait()
         return self

@@ -1,6 +1,7 @@
 """A small cluster of the suite's own: S3, MLflow and nodes of Ray, all of which can be killed.
 
-The nodes have addresses of their own on the loopback interface and share this machine's files.
+The nodes share this machine's files. They have addresses of their own on the loopback interface, or
+each a network namespace.
 """
 
 import os
@@ -26,7 +27,6 @@ from pipeline.sources.streets.source import Streets
 
 DATASET = "streets-32x48"
 
-_HEAD = "127.0.0.2"
 _START_LIMIT_S = 120
 _RAY_START = ("-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats")
 _OURS = ("AWS_", "MLFLOW_", "RAY_", "TUNE_")
@@ -85,13 +85,29 @@ def _session(pid: int) -> int:
         return 0
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where on the network a node is; ``words`` come before its command."""
+
+    ip: str
+    words: tuple[str, ...] = ()
+
+
 @dataclass
 class Site:
-    """Where the searches of the suite run; ``environment`` is a driver's, and a node's."""
+    """Where the searches of the suite run.
+
+    Attributes:
+        folder: of all its files.
+        environment: a driver's, and a node's.
+        port: of the head.
+        place: of the head.
+    """
 
     folder: Path
     environment: dict[str, str]
     port: int
+    place: Place = Place("127.0.0.2")
     nodes: list[Node] = field(default_factory=list)
     _used: int = field(default=2, init=False)
 
@@ -108,7 +124,7 @@ class Site:
     @property
     def address(self) -> str:
         """Return the cluster's, for RAY_ADDRESS."""
-        return f"{_HEAD}:{self.port}"
+        return f"{self.place.ip}:{self.port}"
 
     def find(self, title: str) -> list[psutil.Process]:
         """Return the processes of this title on all nodes."""
@@ -128,26 +144,26 @@ class Site:
         """Run the head, which trains nothing."""
         words = ["--head", f"--port={self.port}", "--num-cpus=0", f"--temp-dir={self.folder}/ray"]
         ports = loopback.choose_ports({"dashboard": 28265})
-        words += [f"--node-ip-address={_HEAD}", f"--dashboard-port={ports['dashboard']}"]
-        words += ["--object-store-memory=100000000"]
-        with self._node(words, {}) as node:
+        words += [f"--dashboard-port={ports['dashboard']}"]
+        with self._node(words, self.place, {}) as node:
             yield node
 
     @contextmanager
-    def worker(self, **environment: str) -> Iterator[Node]:
+    def worker(self, place: Place | None = None, **environment: str) -> Iterator[Node]:
         """Run a node that trains on one CPU, with something in its environment."""
         self._used += 1
-        words = [f"--address={self.address}", f"--node-ip-address=127.0.0.{self._used}"]
-        words += ["--num-cpus=1", "--object-store-memory=100000000"]
-        with self._node(words, environment) as node:
+        words = [f"--address={self.address}", "--num-cpus=1"]
+        place = place or Place(f"127.0.0.{self._used}")
+        with self._node(words, place, environment) as node:
             yield node
 
     @contextmanager
-    def _node(self, words: list[str], environment: dict[str, str]) -> Iterator[Node]:
+    def _node(self, words: list[str], place: Place, environment: dict[str, str]) -> Iterator[Node]:
+        words += [f"--node-ip-address={place.ip}", "--object-store-memory=100000000"]
         log = self.folder / f"node-{self._used}.log"
         with log.open("w") as output:
             process = subprocess.Popen(
-                [sys.executable, *_RAY_START, *words],
+                [*place.words, sys.executable, *_RAY_START, *words],
                 env=self.environment | environment,
                 stdout=output,
                 stderr=output,
@@ -176,10 +192,16 @@ class Site:
 
 
 @contextmanager
-def running_site(folder: Path) -> Iterator[Site]:
-    """Start services and a head without workers; end all of it afterwards."""
+def running_site(folder: Path, place: Place = Site.place, **more: str) -> Iterator[Site]:
+    """Start services and a head without workers; end all of it afterwards.
+
+    Args:
+        folder: for its files; Ray's sockets are there, so that its name must be short.
+        place: of the head.
+        more: for the environment.
+    """
     environment = {k: v for k, v in os.environ.items() if not k.startswith(_OURS)}
-    site = Site(folder, environment, loopback.choose_ports({"ray": 26379})["ray"])
+    site = Site(folder, environment, loopback.choose_ports({"ray": 26379})["ray"], place)
     token = site.folder / "token"
     token.write_text("0123456789abcdef" * 4)
     token.chmod(0o600)
@@ -200,6 +222,7 @@ def running_site(folder: Path) -> Iterator[Site]:
         "RAY_health_check_timeout_ms": "5000",
         "RAY_health_check_failure_threshold": "5",
         **loopback.past_proxies(),
+        **more,
     }
     try:
         with patch.dict(os.environ, environment):
