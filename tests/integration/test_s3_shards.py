@@ -93,6 +93,7 @@ def test_a_service_that_stays_broken_is_named_with_key_place_and_attempts(
         assert words in str(caught.value)
 
 
+@pytest.mark.usefixtures("s3")
 def test_a_service_that_is_away_is_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as taken:  # bound, not listening: refuses
         taken.bind(("127.0.0.1", 0))
