@@ -27,7 +27,8 @@ _CONNECTIONS = 16  # the loader threads of a train and a val split
 _MISSING_CODES = {"NoSuchKey", "404", "InvalidRange", "416"}
 _TRANSIENT_CODES = {"RequestTimeout", "SlowDown", "Throttling", "429"}
 _BROKEN = (
-    botocore.exceptions.HTTPClientError,  # connections, time-outs
+    botocore.exceptions.ConnectionError,  # that cannot be made
+    botocore.exceptions.HTTPClientError,  # that break, time-outs
     botocore.exceptions.IncompleteReadError,
     urllib3.exceptions.HTTPError,  # while the body is read
     OSError,

@@ -90,6 +90,12 @@ def site() -> Iterator[Site]:
         yield site
 
 
+@pytest.fixture(autouse=True)
+def _tidy(site: Site) -> Iterator[None]:
+    yield
+    site.tidy()
+
+
 @pytest.fixture(scope="session")
 def undisturbed(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Curves:
     """Return what each training gives in this process, with no cluster to go wrong."""

@@ -90,6 +90,7 @@ class Search:
                 stderr=err,
                 start_new_session=True,
             )
+        self.site.drivers.append(self.process)
 
     def end(self) -> int:
         """Wait for its end; return the exit code."""

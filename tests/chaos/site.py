@@ -109,6 +109,7 @@ class Site:
     port: int
     place: Place = Place("127.0.0.2")
     nodes: list[Node] = field(default_factory=list)
+    drivers: "list[subprocess.Popen[bytes]]" = field(default_factory=list)
     _used: int = field(default=2, init=False)
 
     @property
@@ -189,6 +190,14 @@ class Site:
     def revive_services(self) -> None:
         """Do what a supervisor does: start what does not run, where it was."""
         services.start(self.state_dir)
+
+    def tidy(self) -> None:
+        """End the searches that a failed test left running, start the services it left dead."""
+        for driver in self.drivers:
+            driver.kill()
+            driver.wait()
+        self.drivers.clear()
+        self.revive_services()
 
 
 @contextmanager

@@ -15,8 +15,8 @@ def test_everything_is_killed_at_once(site: Site, undisturbed: Curves, table: li
         site.revive_services()
 
     def strike_the_driver_too() -> None:
+        site.kill(TRAIN_WORKER)  # first: without S3 it is soon gone of itself
         site.kill_service("s3")
-        site.kill(TRAIN_WORKER)
         search.process.kill()
         search.process.wait()
         site.revive_services()

@@ -1,6 +1,7 @@
 """Reading shards from a real S3 through a proxy that breaks answers: all of it arrives, once."""
 
 import re
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -90,6 +91,16 @@ def test_a_service_that_stays_broken_is_named_with_key_place_and_attempts(
     assert len(proxy.requests) == HASTY.attempts
     for words in ("s3://cgnet/faults/x.tar", "byte 1000", "5 attempts", "SlowDown", proxy.endpoint):
         assert words in str(caught.value)
+
+
+@pytest.mark.usefixtures("s3")
+def test_a_service_that_is_away_is_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as taken:  # bound, not listening: refuses
+        taken.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{taken.getsockname()[1]}")
+        client = s3_client(attempts=1)
+        with pytest.raises(ServiceUnavailable, match="after 5 attempts"):
+            S3Shards(lambda: client, "cgnet", "faults", HASTY).read("x.tar", 0, 10)
 
 
 def test_a_drip_that_never_ends_is_given_up(through: Through) -> None:
