@@ -14,7 +14,7 @@ from pipeline.learning.weights import pack_weights
 from pipeline.runtime.networks import Network, network_of
 
 _SIZE = (360, 480)
-_WORTH_IT = 0.9  # of the multiply-accumulates; see docs/results/2026-11-25-decay.md
+_WORTH_IT = 0.9  # of the multiply-accumulates; see docs/results/2026-11-26-decay.md
 _CHECKED = (_SIZE, (97, 131), (33, 47), (64, 64))
 _RUNS = 20
 
