@@ -3,7 +3,6 @@
 from dataclasses import asdict
 from typing import Any
 
-from pipeline.core.architecture import Architecture
 from pipeline.runtime.confirmations import Confirmed
 from pipeline.runtime.confirming import Confirmation
 
@@ -36,12 +35,9 @@ def _seeds(seeds: tuple[int, ...]) -> str:
 
 def _row(one: Confirmed, confirmation: Confirmation, budget: int) -> tuple[str, str, str, str]:
     searched = confirmation.searched(one.network)
-    again = f"{one.mean_iou * 100:.2f}"
-    if one.spread is not None:
-        again += f" ± {one.spread * 100:.2f}"
     notes = [
         *(["peer"] if one.is_peer else []),
-        *(["as published"] if _is_published(one) else []),
+        *(["as published"] if one.is_published else []),
         *(["over budget"] if one.num_params > budget else []),
         *([f"{len(one.runs)} of {one.num_wanted} seeds"] if len(one.runs) < one.num_wanted else []),
     ]
@@ -49,13 +45,9 @@ def _row(one: Confirmed, confirmation: Confirmation, budget: int) -> tuple[str, 
     return (
         f"{one.num_params:,}",
         "-" if searched is None else f"{searched * 100:.2f}",
-        again,
+        one.score,
         label,
     )
-
-
-def _is_published(one: Confirmed) -> bool:
-    return one.network == Architecture(num_classes=one.network.num_classes)
 
 
 def confirmation_json(confirmation: Confirmation) -> dict[str, Any]:

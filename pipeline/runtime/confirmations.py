@@ -13,6 +13,7 @@ import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from pipeline.core.architecture import Architecture
 from pipeline.core.config import EpochResult
 from pipeline.core.peer import Network, Peer, network_from_dict
 from pipeline.runtime.records import EPOCH, FAILURE, epoch_from_json, epoch_to_json
@@ -69,6 +70,11 @@ class Confirmed:
         return isinstance(self.network, Peer)
 
     @property
+    def is_published(self) -> bool:
+        """Return whether it is CGNet as the paper has it, M3N21."""
+        return self.network == Architecture(num_classes=self.network.num_classes)
+
+    @property
     def deployed_parameters(self) -> int:
         """Return the most that a training left alive; the size where that is not known."""
         return max(run.results[-1].deployed_parameters or self.num_params for run in self.runs)
@@ -83,6 +89,12 @@ class Confirmed:
         """Return the standard deviation over seeds; None of a single one."""
         scores = [run.mean_iou for run in self.runs]
         return statistics.stdev(scores) if len(scores) > 1 else None
+
+    @property
+    def score(self) -> str:
+        """Return the mean IoU in per cent with its spread, for people."""
+        spread = "" if self.spread is None else f" ± {self.spread * 100:.2f}"
+        return f"{self.mean_iou * 100:.2f}{spread}"
 
     @property
     def best_run(self) -> Retraining:

@@ -62,19 +62,26 @@ def front_lines(study: Study) -> list[str]:
 
 def note(trials: list[TrialRecord], study: Study, confirmation: Confirmation | None) -> str | None:
     """Return what MLflow says at the head of the study's run; None if there is no network yet."""
+    beside = ""
     if confirmation and (again := confirmation.best_within(study.budget)):
-        spread = "" if again.spread is None else f" ± {again.spread * 100:.2f}"
         count = len(again.runs)
         seeds = f"{count} seed{'s' if count > 1 else ''}"
-        basis = f"{spread} % on val, trained again with {seeds} after the search"
-        label, num_params, mean_iou = again.network.label, again.num_params, again.mean_iou
+        score = f"{again.score} % on val, trained again with {seeds} after the search"
+        label, num_params = again.network.label, again.num_params
+        for one in confirmation.networks:
+            if one.is_published and one is not again:
+                beside = (
+                    f" CGNet as published, M3N21, has {one.num_params:,} parameters and scores "
+                    f"{one.score} % by the same recipe."
+                )
     elif found := front(trials):
-        best, basis = found[-1], " % on val in one training"
-        label, num_params, mean_iou = best.architecture.label, best.num_params, best.mean_iou
+        best = found[-1]
+        score = f"{best.mean_iou * 100:.2f} % on val in one training"
+        label, num_params = best.architecture.label, best.num_params
     else:
         return None
     return (
-        f"**{label}**: {num_params:,} parameters, mean IoU {mean_iou * 100:.2f}{basis}; the best "
-        f"of {len(trials)} trials within {study.budget:,} parameters.\n\n"
+        f"**{label}**: {num_params:,} parameters, mean IoU {score}; the best of {len(trials)} "
+        f"trials within {study.budget:,} parameters.{beside}\n\n"
         f"`python -m pipeline.report {study.name}` tells more."
     )

@@ -114,7 +114,9 @@ def test_mlflow_has_a_run_for_the_study_and_one_for_each_trial(
     assert parent.info.status == "FINISHED"
     assert parent.data.params["budget"] == "25000"
     assert parent.data.metrics["front/hypervolume"] > 0
-    assert "trained again with 1 seed after" in parent.data.tags["mlflow.note.content"]
+    note = parent.data.tags["mlflow.note.content"]
+    assert "trained again with 1 seed after" in note
+    assert re.search(r"CGNet as published, M3N21, has [\d,]+ parameters and scores [\d.]+ %", note)
     names = {file.path for file in client.list_artifacts(parent.info.run_id)}
     expected = {"figures", "front.json", "front.parquet", "front_table.json", "confirmation.json"}
     assert expected <= names
