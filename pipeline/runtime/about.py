@@ -34,7 +34,6 @@ class StudyAbout:
         image_size: (height, width) of its pictures.
         num_samples: of it, per split.
         class_names: of its classes.
-        training: the recipe of every trial.
         networks: that the space has.
         networks_within_budget: of those.
         sampler: that proposes trials.
@@ -49,7 +48,6 @@ class StudyAbout:
     image_size: tuple[int, int]
     num_samples: Mapping[str, int]
     class_names: tuple[str, ...]
-    training: Mapping[str, Any]
     networks: int
     networks_within_budget: int
     sampler: str
@@ -69,7 +67,6 @@ class StudyAbout:
         named = ("command", "networks", "networks_within_budget", "sampler", "stopping")
         return {
             **{name: getattr(self, name) for name in named},
-            **{f"train_{key}": value for key, value in self.training.items()},
             **{f"version_{key}": value for key, value in self.versions.items()},
             **{f"machine_{key}": value for key, value in self.machine.items()},
         }

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -165,7 +164,6 @@ def _about(plan: SearchPlan, study: Study) -> StudyAbout:
         image_size=plan.info.image_size,
         num_samples=plan.info.num_samples,
         class_names=plan.info.classes.names,
-        training=asdict(plan.training),
         networks=plan.num_networks,
         networks_within_budget=len(study.pool),
         sampler=study.strategy.sampler,

@@ -35,7 +35,6 @@ ABOUT = StudyAbout(
     image_size=(48, 64),
     num_samples={"train": 8, "val": 4},
     class_names=("dark <&>", "light"),
-    training={"epochs": 3},
     networks=100,
     networks_within_budget=60,
     sampler="ehvi",
