@@ -33,7 +33,7 @@ def local_cluster(workers: int) -> Iterator[None]:
     try:
         yield
     finally:
-        ray.shutdown()  # type: ignore[no-untyped-call]  # Ray's, untyped
+        ray.shutdown()
 
 
 def preprocess(source: Source, uri: str) -> DatasetInfo:

@@ -56,7 +56,7 @@ def plain_step(images: Tensor, labels: Tensor) -> Callable[[], float]:
     def step() -> float:
         optimizer.zero_grad()
         loss = F.cross_entropy(model(images), labels.long(), weight=weights, ignore_index=IGNORE)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
         return loss.item()
 
@@ -66,7 +66,7 @@ def plain_step(images: Tensor, labels: Tensor) -> Callable[[], float]:
 def our_step(images: Tensor, labels: Tensor, bf16: bool = False) -> Callable[[], float]:
     """Return the step as the training loop takes it."""
     model = build(ARCHITECTURE)
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, weight_decay=5e-4, fused=True)
     weights = torch.ones(ARCHITECTURE.num_classes)
 

@@ -103,7 +103,8 @@ class _Trainer:
         self.module: nn.Module = model
         if context.world_size > 1:
             if context.device.type == "cuda":  # which torch has for no other device
-                model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+                synchronised = nn.SyncBatchNorm.convert_sync_batchnorm
+                model = synchronised(model)  # type: ignore[no-untyped-call]  # torch's, untyped
             self.module = DistributedDataParallel(model)
         self.class_weights_K = torch.tensor(self.info.class_weights, device=context.device)
         self.num_steps = len(split) // spec.training.batch_size

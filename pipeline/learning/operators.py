@@ -27,7 +27,7 @@ class PReLU(nn.PReLU):
         """Return (B, C, H, W) of the same."""
         if not _slow_gradient(input):
             return super().forward(input)
-        out: Tensor = _PReLU.apply(input, self.weight)  # type: ignore[no-untyped-call]
+        out: Tensor = _PReLU.apply(input, self.weight)  # type: ignore[no-untyped-call]  # torch's, untyped
         return out
 
 
@@ -49,7 +49,7 @@ class DepthwiseConv2d(nn.Conv2d):
         """Return (B, C, H, W) of the same."""
         if self.dilation == (1, 1) or not _slow_gradient(input):
             return super().forward(input)
-        out: Tensor = _DilatedDepthwise.apply(  # type: ignore[no-untyped-call]
+        out: Tensor = _DilatedDepthwise.apply(  # type: ignore[no-untyped-call]  # torch's, untyped
             input, self.weight, self.dilation[0]
         )
         return out
@@ -94,7 +94,7 @@ class _DilatedDepthwise(torch.autograd.Function):
         # Under autocast the gradient is less precise than what was given.
         x_BCHW, weight_C133 = (saved.to(grad_BCHW.dtype) for saved in ctx.saved_tensors)
         grad_x_BCHW = _depthwise(grad_BCHW, weight_C133.flip(2, 3), ctx.dilation)
-        grad_weight_C133 = conv2d_weight(  # type: ignore[no-untyped-call]
+        grad_weight_C133 = conv2d_weight(  # type: ignore[no-untyped-call]  # torch's, untyped
             _every(x_BCHW, ctx.dilation),
             weight_C133.shape,
             _every(grad_BCHW, ctx.dilation),

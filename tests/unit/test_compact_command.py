@@ -71,7 +71,7 @@ def test_a_network_that_came_out_wrong_is_not_written(
     rewrite = compaction.rewrite
 
     def wrong(*words: object) -> CompactCGNet:
-        network = rewrite(*words)  # type: ignore[arg-type]  # passed on as they come
+        network = rewrite(*words)
         network.classifier.weight.data[0] += 0.01
         return network
 

@@ -43,7 +43,7 @@ def test_a_dilated_convolution_gives_what_its_twin_gives(
     x = torch.randn(2, 3, height, width, dtype=torch.float64)
     if channels_last:
         x = x.to(memory_format=torch.channels_last)
-        layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        layer.to(memory_format=torch.channels_last)
     x.requires_grad_()
     ours = gradients(layer, x, layer.weight)
     twins = gradients(lambda x: nn.Conv2d.forward(layer, x), x, layer.weight)
