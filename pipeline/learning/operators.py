@@ -1,7 +1,7 @@
-"""Layers whose gradients PyTorch computes slowly on a CPU, with gradients that are fast there.
+"""Layers that PyTorch computes slowly on a CPU, done by ways that are fast there.
 
 Each gives what its ``torch.nn`` twin gives and is one, to state dicts and to ``isinstance``; on
-other devices, and where no gradient is asked for, the twin itself runs.
+other devices, and in an exported graph, the twin itself runs.
 
 B batch, C channels, H height, W width, D dilation.
 """
@@ -25,16 +25,16 @@ class PReLU(nn.PReLU):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return (B, C, H, W) of the same."""
-        if not _slow_gradient(input):
+        if not (_on_cpu(input) and torch.is_grad_enabled()):
             return super().forward(input)
         out: Tensor = _PReLU.apply(input, self.weight)  # type: ignore[no-untyped-call]  # torch's, untyped
         return out
 
 
 class DepthwiseConv2d(nn.Conv2d):
-    """A 3x3 convolution of each channel for itself, without bias, that keeps the picture's size."""
+    """A 3x3 convolution of each channel for itself that keeps the picture's size."""
 
-    def __init__(self, channels: int, dilation: int) -> None:
+    def __init__(self, channels: int, dilation: int, bias: bool = False) -> None:
         super().__init__(
             channels,
             channels,
@@ -42,21 +42,25 @@ class DepthwiseConv2d(nn.Conv2d):
             padding=dilation,
             dilation=dilation,
             groups=channels,
-            bias=False,
+            bias=bias,
         )
 
     def forward(self, input: Tensor) -> Tensor:
         """Return (B, C, H, W) of the same."""
-        if self.dilation == (1, 1) or not _slow_gradient(input):
+        dilation = self.dilation[0]
+        if dilation == 1 or not _on_cpu(input):
             return super().forward(input)
+        if not torch.is_grad_enabled():
+            return _depthwise(input, self.weight, dilation, self.bias)
         out: Tensor = _DilatedDepthwise.apply(  # type: ignore[no-untyped-call]  # torch's, untyped
-            input, self.weight, self.dilation[0]
+            input, self.weight, dilation
         )
-        return out
+        return out if self.bias is None else out + self.bias[:, None, None]
 
 
-def _slow_gradient(x: Tensor) -> bool:
-    return x.device.type == "cpu" and torch.is_grad_enabled()
+def _on_cpu(x: Tensor) -> bool:
+    """Return whether to compute here and now: a graph is for runtimes with ways of their own."""
+    return x.device.type == "cpu" and not torch.compiler.is_exporting()
 
 
 class _PReLU(torch.autograd.Function):
@@ -104,11 +108,13 @@ class _DilatedDepthwise(torch.autograd.Function):
         return grad_x_BCHW, grad_weight_C133, None
 
 
-def _depthwise(x_BCHW: Tensor, weight_C133: Tensor, dilation: int) -> Tensor:
+def _depthwise(
+    x_BCHW: Tensor, weight_C133: Tensor, dilation: int, bias_C: Tensor | None = None
+) -> Tensor:
     channels, (height, width) = weight_C133.shape[0], x_BCHW.shape[2:]
     if dilation <= _WIDEST:
-        return F.conv2d(x_BCHW, weight_C133, padding=dilation, dilation=dilation, groups=channels)
-    pixels = F.conv2d(_every(x_BCHW, dilation), weight_C133, padding=1, groups=channels)
+        return F.conv2d(x_BCHW, weight_C133, bias_C, 1, dilation, dilation, channels)
+    pixels = F.conv2d(_every(x_BCHW, dilation), weight_C133, bias_C, padding=1, groups=channels)
     return _joined(pixels, dilation)[:, :, :height, :width]
 
 

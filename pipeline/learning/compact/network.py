@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.learning.compact.shape import BlockShape, Channels, CompactShape, StageShape
-from pipeline.learning.operators import PReLU
+from pipeline.learning.operators import DepthwiseConv2d, PReLU
 
 NORM_EPS = 1e-3  # CGNet's
 _IMAGE = 3
@@ -74,9 +74,9 @@ class LocalAndSurround(nn.Module):
         super().__init__()
         self.near = nn.Parameter(torch.zeros(shape.near)) if shape.near else None
         self.far = nn.Parameter(torch.zeros(shape.far)) if shape.far else None
-        self.local = _depthwise(shape.local, 1, folded) if shape.local else None
+        self.local = DepthwiseConv2d(shape.local, 1, folded) if shape.local else None
         self.surround = (
-            _depthwise(shape.surround, shape.dilation, folded) if shape.surround else None
+            DepthwiseConv2d(shape.surround, shape.dilation, folded) if shape.surround else None
         )
         self.unseen = shape.near + shape.entry + shape.far - shape.surround
         self.joint = NormAct(shape.local + shape.surround, folded)
@@ -245,12 +245,6 @@ class CompactCGNet(nn.Module):
         return F.interpolate(
             logits, size=image_BCHW.shape[2:], mode="bilinear", align_corners=False
         )
-
-
-def _depthwise(channels: int, dilation: int, bias: bool) -> nn.Conv2d:
-    return nn.Conv2d(
-        channels, channels, 3, padding=dilation, dilation=dilation, groups=channels, bias=bias
-    )
 
 
 def _spread(constant_C: Tensor, like_BCHW: Tensor) -> Tensor:

@@ -17,7 +17,9 @@ from pipeline.learning.onnx_export import OnnxNetwork, check_onnx, export_onnx, 
 from pipeline.learning.segmenter import Segmenter
 from pipeline.learning.weights import Deployment
 
-ARCHITECTURE = Architecture(3, num_blocks_2=1, num_blocks_3=1, widths=(4, 8, 16), reduction_3=8)
+ARCHITECTURE = Architecture(  # with a dilation that is computed in a way of its own outside a graph
+    3, num_blocks_2=1, num_blocks_3=2, widths=(4, 8, 16), reduction_3=8, dilations_3=(4, 8)
+)
 
 
 def segmenter_of(seed: int) -> Segmenter:

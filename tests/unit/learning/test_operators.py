@@ -35,11 +35,12 @@ def test_prelu_gives_what_its_twin_gives_bit_by_bit() -> None:
     height=st.integers(1, 20),
     width=st.integers(1, 20),
     channels_last=st.booleans(),
+    bias=st.booleans(),
 )
 def test_a_dilated_convolution_gives_what_its_twin_gives(
-    dilation: int, height: int, width: int, channels_last: bool
+    dilation: int, height: int, width: int, channels_last: bool, bias: bool
 ) -> None:
-    layer = DepthwiseConv2d(3, dilation).double()
+    layer = DepthwiseConv2d(3, dilation, bias).double()
     x = torch.randn(2, 3, height, width, dtype=torch.float64)
     if channels_last:
         x = x.to(memory_format=torch.channels_last)
@@ -47,7 +48,9 @@ def test_a_dilated_convolution_gives_what_its_twin_gives(
     x.requires_grad_()
     ours = gradients(layer, x, layer.weight)
     twins = gradients(lambda x: nn.Conv2d.forward(layer, x), x, layer.weight)
-    for mine, twin in zip(ours, twins, strict=True):
+    with torch.no_grad():
+        ours.append(layer(x))
+    for mine, twin in zip(ours, [*twins, twins[0]], strict=True):
         torch.testing.assert_close(mine, twin)
 
 
