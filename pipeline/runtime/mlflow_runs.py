@@ -13,6 +13,7 @@ from pipeline.runtime.outbox import Message
 from pipeline.runtime.tracked import TRIAL
 
 _PARENT, _STUDY = "mlflow.parentRunId", "cgnet.study"
+# That there is no such run is none: it is what another MLflow says, or one that is being restored.
 _REFUSALS = {
     "BAD_REQUEST",
     "INVALID_PARAMETER_VALUE",
@@ -20,7 +21,6 @@ _REFUSALS = {
     "NOT_FOUND",
     "PERMISSION_DENIED",
     "RESOURCE_ALREADY_EXISTS",
-    "RESOURCE_DOES_NOT_EXIST",
 }
 
 

@@ -95,7 +95,7 @@ def _register(plan: SearchPlan, best: Champion, run_id: str) -> str | None:
     except (MlflowException, OSError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         if isinstance(error, MlflowException) and not is_refusal(error):
-            reason = "MLflow does not answer"
+            reason = "MLflow does not answer, or is not this study's"
         say(f"warning: no champion was registered ({reason}): the same command does it later")
         return None
 

@@ -188,7 +188,7 @@ class StudyTracker:
                 self._runs.send(message, self._folder)
             except Exception as error:  # noqa: BLE001  # no failure of MLflow may end a search
                 if not is_refusal(error):
-                    log.warning("mlflow does not answer: %s", str(error).splitlines()[:1])
+                    log.warning("mlflow does not take it yet: %s", str(error).splitlines()[:1])
                     if self._closing.is_set():
                         return
                     self._closing.wait(self._retry_s)

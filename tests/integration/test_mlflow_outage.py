@@ -5,7 +5,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,7 +52,7 @@ def wait_for(port: int, process: "subprocess.Popen[bytes]") -> None:
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1):
                 return
-        except (urllib.error.URLError, TimeoutError):
+        except OSError:
             time.sleep(0.1)
     pytest.fail("MLflow does not start")
 
@@ -107,3 +106,31 @@ def test_what_happens_while_mlflow_is_away_reaches_it_later_in_order(
     assert children[-1].data.tags["cgnet.state"] == "complete"
     told = str([run.to_dictionary() for run in (parent, *children)])
     assert not any(secret in told for secret in SECRETS.values())
+
+
+def test_an_mlflow_that_does_not_know_the_study_is_told_nothing(
+    study: Study,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    port = free_port()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    other = tmp_path / "other"
+    other.mkdir()
+
+    with server(tmp_path, port):
+        tracker = StudyTracker(study, INFO, study.settings, weights_uri, tmp_path / "study", 0.1)
+    with server(other, port):
+        tracker.tag({"said": "once"})
+        deadline = time.monotonic() + 20
+        while "RESOURCE_DOES_NOT_EXIST" not in caplog.text:
+            assert time.monotonic() < deadline, "it is not asked"
+            time.sleep(0.1)
+    with server(tmp_path, port):
+        assert tracker.close(finished=True) == 0
+        parent, children = runs(MlflowClient(f"http://127.0.0.1:{port}"))
+
+    assert (parent.info.status, parent.data.tags["said"]) == ("FINISHED", "once")
+    assert len(children) == 3
