@@ -20,6 +20,7 @@ from benchmarks.report import say
 
 TIE = 1e-5
 
+
 def command(*words: str) -> None:
     """Run a command of ours that has to go well."""
     subprocess.run((sys.executable, "-m", *words), check=True, stdout=subprocess.DEVNULL)

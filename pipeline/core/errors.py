@@ -6,6 +6,7 @@ PipelineError             exit code 1
     CorruptSample         one sample cannot be read; the others may be fine
   ServiceUnavailable      S3, MLflow or Ray cannot be reached or refuses us
   TrialFailed             one training ended without a result
+  MachineLeaves           a training has to go on elsewhere
 
 A message is one line: what, what was got, what was wanted, what to do next.
 """
@@ -37,6 +38,10 @@ class ServiceUnavailable(PipelineError):
 
 class TrialFailed(PipelineError):
     """A training ended without a result."""
+
+
+class MachineLeaves(PipelineError):
+    """The machine that trains is about to be taken away; the training is kept as far as it is."""
 
 
 def one_line(error: BaseException) -> str:

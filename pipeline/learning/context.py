@@ -42,6 +42,13 @@ class TrainContext(Protocol):
         """Return the data set of a spec with its train and val splits."""
         ...
 
+    def must_leave(self) -> bool:
+        """Return whether a machine of this training is about to be taken away.
+
+        All ranks ask equally often, and all are told the same.
+        """
+        ...
+
 
 @dataclass(frozen=True)
 class LocalContext:
@@ -56,6 +63,10 @@ class LocalContext:
     def dataset(self, spec: TrialSpec) -> tuple[Dataset, Split, Split]:
         """Return the data this context was made with."""
         return self.data
+
+    def must_leave(self) -> bool:
+        """Return False: who takes this machine away asks nobody."""
+        return False
 
 
 def summed(value: Tensor, context: TrainContext) -> Tensor:

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from pipeline.core.config import EpochResult, TrainConfig, TrialSpec
-from pipeline.core.errors import TrialFailed
+from pipeline.core.errors import MachineLeaves, TrialFailed
 from pipeline.learning.augment import augment, normalise
 from pipeline.learning.checkpoint import Begun, Checkpoint, load_checkpoint, save_checkpoint
 from pipeline.learning.compact.deployed import with_deployed_cost
@@ -32,6 +32,7 @@ from pipeline.learning.weights import Deployment, save_weights
 
 _POLY_POWER = 0.9
 _STEPS_BETWEEN_SAVES = 200  # within an epoch; the end of each is kept in any case
+_STEPS_BETWEEN_QUESTIONS = 10  # whether the machine stays
 _LOADER_THREADS = {False: 2, True: 8}  # a GPU is fed by more cores than a training on CPU can spare
 
 
@@ -43,6 +44,7 @@ def train(spec: TrialSpec, context: TrainContext) -> Iterator[EpochResult]:
 
     Raises:
         TrialFailed: the loss is no number.
+        MachineLeaves: the state was saved, and the rest is to be trained elsewhere.
         DataError: the data set or the checkpoint is not the spec's.
     """
     flush_denormals()
@@ -136,8 +138,11 @@ class _Trainer:
         batches = self.loader.epoch(epoch, begun.steps)
         waited_s = 0.0
         for step in range(begun.steps, self.num_steps):
-            if step % _STEPS_BETWEEN_SAVES == 0 and step > begun.steps:
+            leaves = step % _STEPS_BETWEEN_QUESTIONS == 0 and self.context.must_leave()
+            if leaves or (step % _STEPS_BETWEEN_SAVES == 0 and step > begun.steps):
                 save(Begun(step, float(summed(total, self.context))))
+            if leaves:
+                raise MachineLeaves("its machine is about to be taken away; another goes on")
             asked = time.perf_counter()
             batch = next(batches)
             waited_s += time.perf_counter() - asked

@@ -70,10 +70,11 @@ class Assignment:
 class _Group:
     job: Job | None = None
     attempts: int = 0
+    began: float = 0.0  # the latest of them, by the broker's clock
     reached: int = 0  # the last epoch whose result was passed on
     last_error: str = ""
     is_out: bool = False  # what it died of last was an outage
-    out_since: float | None = None  # first of those since the last result, by the broker's clock
+    out_since: float | None = None  # the first of those with nothing achieved in between
     judged: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
@@ -139,6 +140,7 @@ class Broker:
         if group.is_out:
             await asyncio.sleep(_OUTAGE_PAUSE_S)
         if group.job is not None:  # the group died on it and came back
+            group.began = self.clock()
             if group.is_out:
                 group.is_out = False
                 return Assignment(group.job)
@@ -153,7 +155,8 @@ class Broker:
             group.job = await asyncio.wait_for(self.waiting.get(), _PATIENCE_S)
         except TimeoutError:
             return Assignment(close=self.closed)
-        group.attempts, group.reached, group.last_error = 1, 0, ""
+        group.attempts, group.began = 1, self.clock()
+        group.reached, group.last_error = 0, ""
         group.is_out, group.out_since = False, None
         return Assignment(group.job)
 
@@ -185,15 +188,20 @@ class Broker:
         """Remember why a group is about to die, in case its job never succeeds."""
         self.groups[group_id].last_error = cause
 
-    async def note_outage(self, group_id: int, cause: str) -> None:
-        """Have the group's job tried again, however often, until the outage has been too long."""
+    async def note_outage(self, group_id: int, cause: str, limit_s: float = OUTAGE_LIMIT_S) -> None:
+        """Have the group's job tried again, however often, until the outage has been too long.
+
+        An attempt that trained for that long was over the one before it.
+        """
         group, now = self.groups[group_id], self.clock()
+        if group.is_out:  # another rank was first
+            return
         group.is_out = True
-        if group.out_since is None:
+        if group.out_since is None or now - group.began > limit_s:
             group.out_since = now
             if group.job is not None:
                 self.told[group.job.id].add(Event(outage=cause))
-        elif now - group.out_since > OUTAGE_LIMIT_S:
+        elif now - group.out_since > limit_s:
             await self.break_off(cause)
 
     async def close(self) -> None:

@@ -24,7 +24,7 @@ _SETTINGS = {
     "RAY_health_check_period_ms": "1000",  # default 3000
     "RAY_health_check_timeout_ms": "5000",  # default 10000
     "RAY_health_check_failure_threshold": "5",
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "1",  # default 5, of the 30 s that a node may have
     "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
     "RAY_TRAIN_ENABLE_CONTROLLER_STRUCTURED_LOGGING": "0",
@@ -45,6 +45,7 @@ def configure(state_dir: Path) -> None:
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
     if not os.environ.get("RAY_ADDRESS"):
+        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # of the only machine
         _use_own_token(state_dir)
 
 

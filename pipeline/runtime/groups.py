@@ -6,6 +6,7 @@ group costs that once.
 
 import errno
 import functools
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -23,7 +24,13 @@ from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
 from pipeline.core.config import DataConfig, EpochResult, TrialSpec
-from pipeline.core.errors import PipelineError, ServiceUnavailable, TrialFailed, one_line
+from pipeline.core.errors import (
+    MachineLeaves,
+    PipelineError,
+    ServiceUnavailable,
+    TrialFailed,
+    one_line,
+)
 from pipeline.learning.dataset import Dataset
 from pipeline.learning.denormals import flush_denormals
 from pipeline.learning.folder import Folder
@@ -50,6 +57,10 @@ class WorkerContext:
     def dataset(self, spec: TrialSpec) -> tuple[Dataset, Split, Split]:
         """Return the spec's data; pictures read for one training serve the next."""
         return _opened(spec.data)
+
+    def must_leave(self) -> bool:
+        """Return whether Ray drains a node of this group."""
+        return ray.train.get_preemption_info() is not None
 
 
 @functools.lru_cache(maxsize=1)
@@ -154,7 +165,9 @@ def _work(config: dict[str, Any]) -> None:
         try:
             _do(job, worker, group_id, broker)
         except Exception as error:
-            if _is_outage(error):
+            if isinstance(error, MachineLeaves):
+                ray.get(broker.note_outage.remote(group_id, str(error), math.inf))
+            elif _is_outage(error):
                 ray.get(broker.note_outage.remote(group_id, one_line(error)))
             elif isinstance(error, PipelineError):
                 ray.get(broker.fail.remote(group_id, str(error)))

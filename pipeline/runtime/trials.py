@@ -18,11 +18,12 @@ from ray.tune.search import Searcher
 from pipeline.core.config import TrialSpec
 from pipeline.core.errors import ServiceUnavailable
 from pipeline.core.stopping import rungs
-from pipeline.runtime.broker import MAX_ATTEMPTS, Event, Job, follow
+from pipeline.runtime.broker import Event, Job, follow
 from pipeline.runtime.console import say
 from pipeline.runtime.study import State, Study, TrialRecord
 
 _EVENT = "event"
+_ACTOR_DEATHS = 10  # of one trial; its actor only waits, so that they are mostly those of machines
 
 
 class Listener(Protocol):
@@ -90,7 +91,7 @@ def run_trials(
         run_config=tune.RunConfig(
             name=study.name,
             storage_path=str(scratch.resolve()),
-            failure_config=tune.FailureConfig(max_failures=MAX_ATTEMPTS - 1),
+            failure_config=tune.FailureConfig(max_failures=_ACTOR_DEATHS),
             verbose=0,
         ),
     ).fit()
@@ -203,7 +204,7 @@ class StudySearcher(Searcher):
         if self._study.settle(number):
             pass
         elif error:
-            self._study.fail(number, f"its Tune actor died ({MAX_ATTEMPTS} attempts)")
+            self._study.fail(number, f"its Tune actor died {_ACTOR_DEATHS + 1} times")
         elif event.failure:
             self._study.fail(number, event.failure)
         else:  # interrupted: it stays running, and the next driver takes it up

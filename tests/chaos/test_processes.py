@@ -6,7 +6,7 @@ from contextlib import ExitStack
 import psutil
 
 from tests.chaos.search import Curves, Row, Search
-from tests.chaos.site import RAYLET, TRAIN_WORKER, TUNE_ACTOR, Site
+from tests.chaos.site import RAYLET, TRAIN_WORKER, TUNE_ACTOR, Site, wait_until
 
 _WORKER_LIMIT_S = 30
 _NODE_LIMIT_S = 60
@@ -71,6 +71,27 @@ def test_the_raylet_of_a_node_is_killed(site: Site, undisturbed: Curves, table: 
         row = search.disturb("raylet of the node that trains", strike)
         assert search.end() == 0
     table.append(search.check(row, "a new node took the trial", undisturbed))
+    assert row.seconds < _NODE_LIMIT_S
+
+
+def test_a_node_is_taken_away_with_notice(
+    site: Site, undisturbed: Curves, table: list[Row]
+) -> None:
+    search = Search(site, "notice")
+    with ExitStack() as nodes:
+        node = nodes.enter_context(site.worker())
+
+        def strike() -> None:
+            node.process.terminate()
+            wait_until(lambda: " waits: " in search.log.read_text(), "a word of the training")
+            nodes.enter_context(site.worker())
+
+        search.start()
+        row = search.disturb("SIGTERM to the node that trains", strike)
+        assert search.end() == 0
+    (told,) = [line for line in search.log.read_text().splitlines() if " waits: " in line]
+    assert "its machine is about to be taken away" in told
+    table.append(search.check(row, "kept within the epoch, a new node took it", undisturbed))
     assert row.seconds < _NODE_LIMIT_S
 
 

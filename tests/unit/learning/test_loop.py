@@ -23,7 +23,7 @@ from pipeline.core.config import (
     TrialSpec,
 )
 from pipeline.core.cost import count_macs, count_parameters
-from pipeline.core.errors import CorruptSample, DataError, TrialFailed, UsageError
+from pipeline.core.errors import CorruptSample, DataError, MachineLeaves, TrialFailed, UsageError
 from pipeline.core.peer import Peer
 from pipeline.learning import loop
 from pipeline.learning.checkpoint import CHECKPOINT_FILE, load_checkpoint
@@ -172,6 +172,34 @@ def test_a_training_killed_within_an_epoch_goes_on_from_there_to_the_bit(
 
     assert killed
     assert (len(killed.results), killed.begun.steps) == divmod(steps, 2)
+    assert curve(resumed) == curve(whole.results)
+    assert (tmp_path / WEIGHTS_FILE).read_bytes() == whole.weights
+
+
+@pytest.mark.parametrize("questions", [1, 2, 4])
+def test_a_training_whose_machine_leaves_goes_on_elsewhere_to_the_bit(
+    whole: Run,
+    tmp_path: Path,
+    context_at: MakeContext,
+    monkeypatch: pytest.MonkeyPatch,
+    questions: int,
+) -> None:
+    asked: list[None] = []
+
+    class Leaving(LocalContext):
+        def must_leave(self) -> bool:
+            asked.append(None)
+            return len(asked) == questions
+
+    monkeypatch.setattr(loop, "_STEPS_BETWEEN_QUESTIONS", 1)
+    here, elsewhere = Leaving(**vars(context_at(tmp_path))), context_at(tmp_path)
+    with pytest.raises(MachineLeaves):
+        list(train(SPEC, here))
+    left = load_checkpoint(elsewhere.checkpoints, SPEC)
+    resumed = list(train(SPEC, elsewhere))
+
+    assert left
+    assert (len(left.results), left.begun.steps) == divmod(questions - 1, 2)
     assert curve(resumed) == curve(whole.results)
     assert (tmp_path / WEIGHTS_FILE).read_bytes() == whole.weights
 

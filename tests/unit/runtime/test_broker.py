@@ -1,6 +1,7 @@
 """The broker's rules, on its own event loop: who gets a job, and what a death costs."""
 
 import asyncio
+import math
 from collections.abc import Coroutine
 from typing import Any
 
@@ -222,6 +223,42 @@ def test_an_outage_without_end_breaks_off_everything_and_fails_nothing() -> None
         for job, index in (("a", 1), ("b", 0)):
             over = Event(outage="S3 does not answer", ends=True)
             assert await broker.event(job, index) == over
+
+    play(scene())
+
+
+@pytest.mark.usefixtures("without_pauses")
+def test_outages_with_long_training_between_them_are_two_and_break_off_nothing() -> None:
+    async def scene() -> None:
+        now = 0.0
+        broker = Broker(clock=lambda: now)
+        await broker.submit(JOB)
+        for _ in range(3):
+            assert (await broker.next_assignment(0)).job == JOB
+            now += OUTAGE_LIMIT_S + 1  # of an epoch that takes longer
+            await broker.note_outage(0, "S3 does not answer")
+            await broker.note_outage(0, "S3 does not answer")  # by another rank
+
+        for index in range(3):
+            assert await broker.event("a", index) == Event(outage="S3 does not answer")
+        assert not broker.broken
+
+    play(scene())
+
+
+@pytest.mark.usefixtures("without_pauses")
+def test_machines_may_leave_one_after_the_other() -> None:
+    async def scene() -> None:
+        now = 0.0
+        broker = Broker(clock=lambda: now)
+        await broker.submit(JOB)
+        for _ in range(10 * MAX_ATTEMPTS):
+            assert (await broker.next_assignment(0)).job == JOB
+            await broker.note_outage(0, "its machine leaves", math.inf)
+            now += OUTAGE_LIMIT_S + 1  # until there is another
+
+        assert await broker.event("a", 0) == Event(outage="its machine leaves")
+        assert not broker.broken
 
     play(scene())
 

@@ -1,0 +1,43 @@
+"""The clock of driver and worker is an hour slow for a while, in the middle of a search."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.search import Curves, Row, Search
+from tests.chaos.site import Site, wait_until
+
+_STEP_S = -3600
+
+
+def test_the_clock_is_set_back_and_forth(site: Site, undisturbed: Curves, table: list[Row]) -> None:
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("there is no C compiler on this machine to make clock.c")
+    library, step = site.folder / "clock.so", site.folder / "step"
+    source = Path(__file__).with_name("clock.c")
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source], check=True)
+    _write(step, 0)
+    stepped = {"LD_PRELOAD": str(library), "CLOCK_STEP": str(step)}
+    search = Search(site, "clock", options=("--cache", "none"), environment=stepped)
+
+    def strike() -> None:
+        _write(step, _STEP_S)
+        wait_until(lambda: "waits: " in search.log.read_text(), "S3 to refuse a request so old")
+        _write(step, 0)
+
+    with site.worker(**stepped):
+        search.start()
+        row = search.disturb("clock an hour slow, then right again", strike)
+        assert search.end() == 0
+    (told,) = [line for line in search.log.read_text().splitlines() if "waits: " in line]
+    assert "set the clock of this machine" in told
+    table.append(search.check(row, told, undisturbed))
+
+
+def _write(path: Path, seconds: int) -> None:
+    """Write in place: the file is mapped into the processes that it concerns."""
+    with path.open("r+b" if path.exists() else "wb") as file:
+        file.write(seconds.to_bytes(8, "little", signed=True))
