@@ -152,7 +152,7 @@ def _trace(trials: list[TrialRecord], landscape: Landscape, seconds: float) -> T
     return Trace(truth[1:], claim, len(trials), seconds)
 
 
-def _interval(values: Array) -> tuple[float, float]:
+def interval(values: Array) -> tuple[float, float]:
     """Return the 95 % bootstrap interval of the mean."""
     draw = np.random.default_rng(0)
     means = draw.choice(values, (4000, len(values))).mean(axis=1)
@@ -175,7 +175,7 @@ def table(variant: str, traces: dict[str, list[Trace]]) -> str:
     lines.append("|---" * (len(heads) + 1) + "|")
     for name, truth in truths.items():
         mean = truth.mean(axis=0)
-        low, high = _interval(truth[:, -1])
+        low, high = interval(truth[:, -1])
         cells = [f"{mean[n - 1]:.3f}" for n in SHOWN]
         cells[-1] += f" [{low:.3f}, {high:.3f}]"
         cells += [f"{mean.mean():.3f}", _first_at(mean, tpe)]
