@@ -6,6 +6,7 @@ A file in place of a folder of seeds is replayed.
 import sys
 import tempfile
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 import atheris
@@ -25,10 +26,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
 
         def read(content: bytes) -> None:
-            try:
+            with suppress(PipelineError):
                 target.read(content, Path(scratch))
-            except PipelineError:
-                pass
 
         options = {"custom_mutator": target.mutator} if target.mutator else {}
         atheris.Setup(sys.argv, read, **options)

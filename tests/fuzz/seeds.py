@@ -1,4 +1,4 @@
-"""Valid files, small ones: what the fuzzer starts from, written by the code that writes real ones."""
+"""Small valid files that the fuzzer starts from, by the code that writes real ones."""
 
 import io
 import json
@@ -112,8 +112,10 @@ def training_rows() -> list[dict[str, Any]]:
 
 
 def checkpoint() -> bytes:
-    model = CGNet(NETWORK)
+    model = torch.nn.Linear(1, 1)
     optimizer = torch.optim.Adam(model.parameters())
+    model(torch.ones(1)).backward()
+    optimizer.step()
     state = Checkpoint(SPEC.id, (RESULT,), model.state_dict(), optimizer.state_dict())
     with TemporaryDirectory() as folder:
         save_checkpoint(open_folder(folder), state)
@@ -154,21 +156,17 @@ def described(weights_file: bytes, said: bytes) -> bytes:
     return bytes(safetensors.torch.save(safetensors.torch.load(weights_file), metadata=metadata))
 
 
-def pickle_of(archive: bytes) -> bytes:
-    """Return the pickle in a file of torch."""
-    return next(content for name, content in _members(archive).items() if name.endswith(".pkl"))
-
-
-def with_pickle(archive: bytes, content: bytes) -> bytes:
+def with_pickle(members: Mapping[str, bytes], content: bytes) -> bytes:
     """Return a file of torch with another pickle; the checksums are right."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as packed:
-        for name, old in _members(archive).items():
+        for name, old in members.items():
             packed.writestr(name, content if name.endswith(".pkl") else old)
     return buffer.getvalue()
 
 
-def _members(archive: bytes) -> Mapping[str, bytes]:
+def members_of(archive: bytes) -> dict[str, bytes]:
+    """Return the files in a file of torch."""
     with zipfile.ZipFile(io.BytesIO(archive)) as packed:
         return {name: packed.read(name) for name in packed.namelist()}
 

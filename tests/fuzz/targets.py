@@ -195,10 +195,10 @@ def _description() -> Target:
 
 def _pickle(read: Reader, archive: Callable[[], bytes]) -> Target:
     """Return the target of the pickle within a file of torch, whose checksum random bytes break."""
-    whole = archive()
+    members = seeds.members_of(archive())
     return Target(
-        lambda content, folder: read(seeds.with_pickle(whole, content), folder),
-        lambda: [seeds.pickle_of(whole)],
+        lambda content, folder: read(seeds.with_pickle(members, content), folder),
+        lambda: [content for name, content in members.items() if name.endswith(".pkl")],
     )
 
 
