@@ -5,6 +5,7 @@ import random
 import struct
 import tarfile
 import zlib
+from copy import deepcopy
 from typing import Any
 
 # What a field of JSON may hold that nobody thought of.
@@ -58,13 +59,13 @@ def changed_json(content: bytes, max_size: int, seed: int) -> bytes:
                 del holder[at]
             case 1:
                 other, there = draw.choice(places)
-                holder[at] = json.loads(json.dumps(other[there]))
+                holder[at] = deepcopy(other[there])
             case 2 if isinstance(holder, list):
-                holder.insert(at, holder[at])
+                holder.insert(at, deepcopy(holder[at]))
             case 3 if type(holder[at]) in (int, float):
                 holder[at] += draw.choice((-1, 1, 7, 1 << 16))
             case _:
-                holder[at] = draw.choice(_ODD)
+                holder[at] = deepcopy(draw.choice(_ODD))
     changed = json.dumps(root[0]).encode()
     return changed if len(changed) <= max_size else content[:max_size]
 

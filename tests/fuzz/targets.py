@@ -43,6 +43,9 @@ from pipeline.sources.pictures import read_image, read_label, read_mask
 from tests.fuzz import seeds
 from tests.fuzz.changes import changed_json, with_png_checksums, with_tar_checksums
 
+# What makes rows that Parquet cannot hold: then there is nothing to read.
+_NO_TABLE = (AttributeError, LookupError, OverflowError, TypeError, ValueError, pa.ArrowException)
+
 Reader = Callable[[bytes, Path], object]
 Mutator = Callable[[bytes, int, int], bytes]
 
@@ -100,8 +103,8 @@ def _manifest(content: bytes, folder: Path) -> None:
 def _manifest_rows(content: bytes, folder: Path) -> None:
     try:
         table = pa.Table.from_pylist(json.loads(content), schema=SCHEMA)
-    except (pa.ArrowException, AttributeError, TypeError, ValueError, OverflowError):
-        return  # nothing that Parquet can hold
+    except _NO_TABLE:
+        return
     (folder / DATASET_FILE).write_text(seeds.info().to_json())
     (folder / "one").mkdir(exist_ok=True)
     (folder / "one" / "train-0.tar").write_bytes(seeds.IMAGE + seeds.LABEL)
@@ -139,8 +142,8 @@ def _table(content: bytes, folder: Path) -> None:
 def _table_rows(content: bytes, folder: Path) -> None:
     try:
         table = pa.Table.from_pylist(json.loads(content))
-    except (pa.ArrowException, AttributeError, TypeError, ValueError, OverflowError):
-        return  # nothing that Parquet can hold
+    except _NO_TABLE:
+        return
     with suppress(pa.ArrowException):
         content = seeds.parquet(table)
     _table(content, folder)
