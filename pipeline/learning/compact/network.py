@@ -19,8 +19,8 @@ _IMAGE = 3
 class Select(nn.Module):
     """Some channels of its input, or all of them untouched.
 
-    ``index_select`` would say it, but what it gives is not channels-last, nor is then all that
-    follows.
+    ``index_select`` says it in a graph; but what it gives here is not channels-last, nor is then
+    all that follows. The same holds for ``index_add`` and writing.
     """
 
     def __init__(self, channels: Channels, inputs: int) -> None:
@@ -150,9 +150,12 @@ class Write(nn.Module):
             stream_BSHW = y_BCHW.new_zeros(batch, height, width, self.width).permute(0, 3, 1, 2)
         if shift_BS is not None:
             stream_BSHW = stream_BSHW + shift_BS[:, :, None, None]
+        index_C = self.get_buffer("write_index")
+        if torch.compiler.is_exporting():
+            return stream_BSHW.index_add(1, index_C, y_BCHW)
         stream_BHWS, y_BHWC = stream_BSHW.permute(0, 2, 3, 1), y_BCHW.permute(0, 2, 3, 1)
-        index_BHWC = self.get_buffer("write_index").expand(y_BHWC.shape)
-        return stream_BHWS.scatter_add(3, index_BHWC, y_BHWC).permute(0, 3, 1, 2)
+        sum_BHWS = stream_BHWS.scatter_add(3, index_C.expand(y_BHWC.shape), y_BHWC)
+        return sum_BHWS.permute(0, 3, 1, 2)
 
 
 class DownBlock(nn.Module):
