@@ -71,7 +71,7 @@ test: $(READY)  ## unit and integration tests, under 5 minutes on 2 cores
 e2e: $(READY)  ## the commands as a user types them
 	$(BIN)/pytest tests/e2e
 
-chaos: $(READY)  ## break a running search in many ways (Debian: apt-get install postgresql)
+chaos: $(READY)  ## break a running search in many ways (Debian: apt-get install postgresql gcc)
 	timeout --signal=INT 20m $(BIN)/pytest tests/chaos -p no:randomly \
 	  --table docs/results/$$(date +%F)-chaos.md
 

@@ -14,7 +14,6 @@ and half the batch, make 5.7; eight hundred make 19.
 """
 
 import statistics
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -23,9 +22,10 @@ from pathlib import Path
 import torch
 import tyro
 
+from benchmarks.report import say
 from pipeline.core.architecture import Architecture
 from pipeline.core.config import RECIPES as KNOWN
-from pipeline.core.config import DataConfig, TrialSpec
+from pipeline.core.config import DataConfig, TrainConfig, TrialSpec
 from pipeline.core.cost import count_parameters
 from pipeline.learning.compact.compaction import compact
 from pipeline.learning.compact.measure import latencies, random_pictures
@@ -54,6 +54,7 @@ OTHERS = {
 LONGER = {"authors-800": replace(AUTHORS, epochs=800)}
 RECIPES = MAIN | OTHERS | LONGER
 SEEDS = 3
+HEADS = "| val mIoU % | deployed | of built | changed |"
 _SIZE, _RUNS = (360, 480), 20
 
 
@@ -70,14 +71,21 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Row:
+class Trained:
     """One complete training; ``differing`` are pixels of val that compaction labels otherwise."""
 
-    recipe: str
-    seed: int
     mean_iou: float
     deployed: int
     differing: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """A training of the plan."""
+
+    recipe: str
+    seed: int
+    trained: Trained
     folder: Path
 
 
@@ -88,16 +96,16 @@ def planned() -> Iterator[tuple[str, int]]:
     yield from ((recipe, 0) for recipe in LONGER)
 
 
-def trained(dataset: Dataset, recipe: str, seed: int, folder: Path) -> Row:
+def trained(
+    dataset: Dataset, network: Architecture, training: TrainConfig, seed: int, folder: Path
+) -> Trained:
     """Train to the end, or read what was."""
-    network = Architecture(dataset.info.classes.num_classes)
-    data = DataConfig("camvid", dataset.info.fingerprint)
-    spec = TrialSpec(network, data, RECIPES[recipe], seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    spec = TrialSpec(network, DataConfig("camvid", dataset.info.fingerprint), training, seed)
     splits = dataset, dataset.split("train"), dataset.split("val")
     *_, last = train(spec, LocalContext(open_folder(str(folder)), splits))
     assert last.deployed_parameters is not None, "it is the last epoch"
-    differing = labels_differing(folder, dataset)
-    return Row(recipe, seed, last.mean_iou, last.deployed_parameters, differing, folder)
+    return Trained(last.mean_iou, last.deployed_parameters, labels_differing(folder, dataset))
 
 
 def labels_differing(folder: Path, dataset: Dataset) -> int:
@@ -114,25 +122,28 @@ def labels_differing(folder: Path, dataset: Dataset) -> int:
 
 def table(rows: list[Row], built: int) -> list[str]:
     """Return the figures over seeds as Markdown, in the order of ``RECIPES``."""
-    lines = [
-        "| decay | strength | batch | rate | epochs | seeds | val mIoU % | deployed | of built "
-        "| changed |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
-    ]
+    lines = [f"| decay | strength | batch | rate | epochs | seeds {HEADS}", "|---" * 10 + "|"]
     order = list(RECIPES)
     rows = sorted(rows, key=lambda row: (order.index(row.recipe), row.seed))
     for name, group in groupby(rows, lambda row: row.recipe):
-        alike, recipe = list(group), RECIPES[name]
-        scores = [100 * row.mean_iou for row in alike]
-        spread = f" ± {statistics.stdev(scores):.2f}" if len(scores) > 1 else ""
-        size = statistics.fmean(row.deployed for row in alike)
+        alike, recipe = [row.trained for row in group], RECIPES[name]
         lines.append(
             f"| {recipe.decay} | {recipe.weight_decay:g} | {recipe.batch_size} "
-            f"| {recipe.learning_rate:g} | {recipe.epochs} | {len(alike)} "
-            f"| {statistics.fmean(scores):.2f}{spread} "
-            f"| {size:,.0f} | {100 * size / built:.1f} % | {sum(r.differing for r in alike)} |"
+            f"| {recipe.learning_rate:g} | {recipe.epochs} | {len(alike)} {cells(alike, built)}"
         )
     return lines
+
+
+def cells(alike: list[Trained], built: int) -> str:
+    """Return what goes under ``HEADS``: means over trainings of one network by one recipe."""
+    scores = [100 * one.mean_iou for one in alike]
+    spread = f" ± {statistics.stdev(scores):.2f}" if len(scores) > 1 else ""
+    size = statistics.fmean(one.deployed for one in alike)
+    changed = sum(one.differing for one in alike)
+    return (
+        f"| {statistics.fmean(scores):.2f}{spread} | {size:,.0f} "
+        f"| {100 * size / built:.1f} % | {changed} |"
+    )
 
 
 def timings(rows: list[Row]) -> list[str]:
@@ -162,15 +173,14 @@ def main() -> None:
     torch.set_num_threads(1)
     dataset = open_dataset(open_folder(options.dataset))
     rows = []
+    network = Architecture(dataset.info.classes.num_classes)
     for number, (recipe, seed) in enumerate(planned()):
         folder = options.work / f"{recipe}-{seed}"
         if number < options.trainings or (folder / WEIGHTS_FILE).exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            rows.append(row := trained(dataset, recipe, seed, folder))
-            done = f"{recipe} seed {seed}: {row.mean_iou:.4f} {row.deployed:,}"
-            print(done, file=sys.stderr, flush=True)
-    built = count_parameters(Architecture(dataset.info.classes.num_classes))
-    print("\n".join(table(rows, built)))
+            done = trained(dataset, network, RECIPES[recipe], seed, folder)
+            rows.append(Row(recipe, seed, done, folder))
+            say(f"{recipe} seed {seed}: {done.mean_iou:.4f} {done.deployed:,}")
+    print("\n".join(table(rows, count_parameters(network))))
     if options.time:
         print("\n".join(["", *timings(rows)]))
 

@@ -1,27 +1,29 @@
 """Every sampler on real trainings: a table of benchmarks/camvid_table.py, replayed.
 
-    python -m benchmarks.replay TABLE [--seeds 24] [--floor 0.4]
+    python -m benchmarks.replay TABLE [--seeds 24] [--floor 0.4] [--plot FILE.png]
 
 Prints after how many epochs of training a search has 95 % of the hypervolume of the table's own
 front, over seeds of the search. The front is chosen by the trainings that the search saw, and
 scored by the mean of all that the table has of a network.
 """
 
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import optuna
 import tyro
 
 from benchmarks.report import print_setting, print_table
-from benchmarks.search import METHODS, Method, interval
+from benchmarks.search import METHODS, Array, Method, interval
 from pipeline.core.effort import Effort
 from pipeline.core.front import hypervolume, pareto_front
-from pipeline.runtime.records import State
+from pipeline.runtime.records import State, TrialRecord
 from pipeline.runtime.simulation import simulate
 from pipeline.runtime.study import Strategy, Study
 from pipeline.runtime.table import TrainingTable, read_table
@@ -37,57 +39,62 @@ class Options:
 
     table: tyro.conf.Positional[Path]
     seeds: int = 24
-    floor: float = 0.4
-    """Mean IoU below which no network counts."""
+    floor: float | None = None
+    """Mean IoU below which no network counts; that of the table's worst unless given."""
     budget: int = 500_000
     methods: tuple[str, ...] = NAMES
     processes: int = 1
     """At a time."""
+    plot: Path | None = None
+    """File for the figure."""
 
 
 @dataclass(frozen=True)
 class Replay:
-    """The table as all searches see it, and what is true in it."""
+    """The table as all searches see it, and what is true in it: means, by a network's id."""
 
     table: TrainingTable
+    truth: dict[str, float]
     budget: int
     floor: float
 
-    def truth(self, network_id: str) -> float:
-        """Return the mean over a network's trainings."""
-        return float(np.mean([one[-1].mean_iou for one in self.table.trainings[network_id]]))
-
-    def score(self, sizes: list[int], seen: list[float], ids: list[str]) -> float:
-        """Return the true hypervolume of the front that seen values choose."""
-        front = pareto_front([(size, -value) for size, value in zip(sizes, seen, strict=True)])
-        points = [(sizes[index], -self.truth(ids[index])) for index in front]
+    def score(self, trials: Sequence[TrialRecord]) -> float:
+        """Return the true hypervolume of the front that the trials' own trainings choose."""
+        front = pareto_front([(trial.num_params, -trial.mean_iou) for trial in trials])
+        points = [(trials[i].num_params, -self.truth[trials[i].architecture.id]) for i in front]
         return hypervolume(points, (self.budget, -self.floor))
 
     def best(self) -> float:
         """Return the hypervolume of the table's own front."""
         pool = self.table.pool
-        ids = [pool.architecture(row).id for row in range(len(pool))]
-        return self.score(pool.num_params.tolist(), [self.truth(one) for one in ids], ids)
+        networks = ((pool.num_params[row], pool.architecture(row)) for row in range(len(pool)))
+        points = [(size, -self.truth[network.id]) for size, network in networks]
+        return hypervolume(points, (self.budget, -self.floor))
 
 
 @cache
-def _opened(path: Path, budget: int, floor: float) -> tuple[Replay, float]:
-    replay = Replay(read_table(path), budget, floor)
-    return replay, replay.best()
+def _opened(path: Path, budget: int, floor: float | None) -> Replay:
+    table = read_table(path)
+    truth = {
+        network_id: float(np.mean([one[-1].mean_iou for one in trainings]))
+        for network_id, trainings in table.trainings.items()
+    }
+    return Replay(table, truth, budget, min(truth.values()) if floor is None else floor)
 
 
-def epochs_needed(options: Options, method: Method, seed: int) -> int:
-    """Return the epochs that a search trains until it has ``SHARE`` of the best hypervolume."""
-    replay, best = _opened(options.table, options.budget, options.floor)
-    settings = {"budget": options.budget, "floor": options.floor}
+def shares(options: Options, method: Method, seed: int) -> Array:
+    """Return the share of the best hypervolume that a search has after each epoch it trained."""
+    replay = _opened(options.table, options.budget, options.floor)
+    pool, best = replay.table.pool, replay.best()
+    settings = {"budget": options.budget, "floor": replay.floor}
     strategy = Strategy(method.sampler, method.stopping)
     storage = optuna.storages.InMemoryStorage()
-    study = Study(storage, "s", replay.table.pool, settings, seed=seed, strategy=strategy)
+    study = Study(storage, "s", pool, settings, seed=seed, strategy=strategy)
     simulate(
         study,
         lambda trial: replay.table.training_of(trial.architecture, seed),
         workers=method.workers,
-        effort=Effort(trials=len(replay.table.pool)),
+        effort=Effort(trials=len(pool)),
     )
     trials = {trial.number: trial for trial in study.trials()}
     events = sorted(
@@ -95,44 +102,58 @@ def epochs_needed(options: Options, method: Method, seed: int) -> int:
         for trial in trials.values()
         for epoch, when in enumerate(trial.reached_ms, 1)
     )
-    sizes: list[int] = []
-    seen: list[float] = []
-    ids: list[str] = []
-    for spent, (_, number, epoch) in enumerate(events, 1):
+    done: list[TrialRecord] = []
+    found = np.zeros(len(events))
+    for spent, (_, number, epoch) in enumerate(events):
         trial = trials[number]
         if trial.state is State.COMPLETE and epoch == len(trial.results):
-            sizes.append(trial.num_params)
-            seen.append(trial.mean_iou)
-            ids.append(trial.architecture.id)
-            if replay.score(sizes, seen, ids) >= SHARE * best:
-                return spent
-    return len(events)  # noise has hidden a member of the front
+            done.append(trial)
+            found[spent:] = replay.score(done) / best
+    return found
+
+
+def draw(found: dict[str, list[Array]], path: Path) -> None:
+    """Draw the mean share over the seeds against epochs."""
+    figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
+    longest = max(len(one) for of_seeds in found.values() for one in of_seeds)
+    for name, of_seeds in found.items():
+        rows = [np.pad(one, (0, longest - len(one)), mode="edge") for one in of_seeds]
+        axes.step(np.arange(1, longest + 1), np.mean(rows, axis=0), where="post", label=name)
+    axes.axhline(SHARE, color="0.7", linewidth=0.8)
+    axes.set(xlabel="epochs trained", ylabel="share of the table's hypervolume", ylim=(0.5, 1.01))
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=120)
 
 
 def main() -> None:
-    """Replay and print the table."""
+    """Replay, print the table and draw the figure."""
     options = tyro.cli(Options)
-    replay, best = _opened(options.table, options.budget, options.floor)
-    needed = {}
+    replay = _opened(options.table, options.budget, options.floor)
+    found = {}
     with ProcessPoolExecutor(options.processes, get_context("spawn")) as executor:
         for name in options.methods:
             jobs = [(options, METHODS[name], seed) for seed in range(options.seeds)]
-            needed[name] = np.array(
-                list(executor.map(epochs_needed, *zip(*jobs, strict=True))), float
-            )
+            found[name] = list(executor.map(shares, *zip(*jobs, strict=True)))
     trainings = sum(map(len, replay.table.trainings.values()))
     print_setting(
-        f"{len(replay.table.pool)} networks, {trainings} trainings; hypervolume {best / 1e6:.4f} "
-        f"million x mIoU above {options.floor:.0%}; {options.seeds} seeds a method."
+        f"{len(replay.table.pool)} networks, {trainings} trainings; hypervolume "
+        f"{replay.best():,.0f} parameters x mIoU above {replay.floor:.1%}; "
+        f"{options.seeds} seeds a method."
     )
+    # Noise may hide a member of the front for good: then it is all epochs of the table.
+    needed = {
+        name: np.array([np.argmax(np.append(one, 1.0) >= SHARE) + 1.0 for one in of_seeds])
+        for name, of_seeds in found.items()
+    }
     rows = []
     for name, epochs in needed.items():
         low, high = interval(epochs)
         ratio = needed[RIVAL].mean() / epochs.mean() if RIVAL in needed else np.nan
         cells = (f"{epochs.mean():.0f} [{low:.0f}, {high:.0f}]", f"{np.median(epochs):.0f}")
         rows.append((name, *cells, f"{ratio:.2f}"))
-    heads = ("method", f"epochs to {SHARE:.0%} [95 %]", "median", f"{RIVAL} / this")
-    print_table(heads, rows)
+    print_table(("method", f"epochs to {SHARE:.0%} [95 %]", "median", f"{RIVAL} / this"), rows)
+    if options.plot:
+        draw(found, options.plot)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,11 @@ _IMAGE = 3
 
 
 class Select(nn.Module):
-    """Some channels of its input, or all of them untouched."""
+    """Some channels of its input, or all of them untouched.
+
+    ``index_select`` says it in a graph; but what it gives here is not channels-last, nor is then
+    all that follows. The same holds for ``index_add`` and writing.
+    """
 
     def __init__(self, channels: Channels, inputs: int) -> None:
         super().__init__()
@@ -25,7 +29,13 @@ class Select(nn.Module):
         self.register_buffer("index", torch.tensor(channels, dtype=torch.int64), persistent=False)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        return x_BCHW if self.whole else x_BCHW.index_select(1, self.get_buffer("index"))
+        if self.whole:
+            return x_BCHW
+        index_C = self.get_buffer("index")
+        if torch.compiler.is_exporting():
+            return x_BCHW.index_select(1, index_C)
+        x_BHWC = x_BCHW.permute(0, 2, 3, 1)
+        return x_BHWC.gather(3, index_C.expand(*x_BHWC.shape[:3], -1)).permute(0, 3, 1, 2)
 
 
 class NormAct(nn.Module):
@@ -137,12 +147,15 @@ class Write(nn.Module):
         if self.whole:
             return y_BCHW if stream_BSHW is None else stream_BSHW + y_BCHW
         if stream_BSHW is None:
-            stream_BSHW = y_BCHW.new_zeros(batch, self.width, height, width)
-        # A new tensor either way, to add into: the stream as it was is read again elsewhere.
-        sum_BSHW = (
-            stream_BSHW.clone() if shift_BS is None else stream_BSHW + shift_BS[:, :, None, None]
-        )
-        return sum_BSHW.index_add_(1, self.get_buffer("write_index"), y_BCHW)
+            stream_BSHW = y_BCHW.new_zeros(batch, height, width, self.width).permute(0, 3, 1, 2)
+        if shift_BS is not None:
+            stream_BSHW = stream_BSHW + shift_BS[:, :, None, None]
+        index_C = self.get_buffer("write_index")
+        if torch.compiler.is_exporting():
+            return stream_BSHW.index_add(1, index_C, y_BCHW)
+        stream_BHWS, y_BHWC = stream_BSHW.permute(0, 2, 3, 1), y_BCHW.permute(0, 2, 3, 1)
+        sum_BHWS = stream_BHWS.scatter_add(3, index_C.expand(y_BHWC.shape), y_BHWC)
+        return sum_BHWS.permute(0, 3, 1, 2)
 
 
 class DownBlock(nn.Module):
