@@ -154,8 +154,10 @@ class Write(nn.Module):
         if torch.compiler.is_exporting():
             return stream_BSHW.index_add(1, index_C, y_BCHW)
         stream_BHWS, y_BHWC = stream_BSHW.permute(0, 2, 3, 1), y_BCHW.permute(0, 2, 3, 1)
-        sum_BHWS = stream_BHWS.scatter_add(3, index_C.expand(y_BHWC.shape), y_BHWC)
-        return sum_BHWS.permute(0, 3, 1, 2)
+        if torch.is_grad_enabled():  # which may want the stream as it was
+            stream_BHWS = stream_BHWS.clone()
+        stream_BHWS.scatter_add_(3, index_C.expand(y_BHWC.shape), y_BHWC)
+        return stream_BHWS.permute(0, 3, 1, 2)
 
 
 class DownBlock(nn.Module):
@@ -204,7 +206,7 @@ class Stage(nn.Module):
 
     def forward(self, x_BCHW: Tensor) -> tuple[Tensor, Tensor]:
         first = self.down(x_BCHW)
-        return first, self.blocks(first)
+        return first, self.blocks(first.clone())  # blocks write in place
 
 
 class Fuse(NormAct):
