@@ -9,6 +9,7 @@ READY := $(VENV)/.ready
 BROWSER_READY := $(VENV)/.browser-ready
 READERS := $(VENV)/.ready-infra
 SUPPLY := $(VENV)/.ready-supply
+FUZZ_READY := $(VENV)/.ready-fuzz
 
 DATASET ?= streets
 SOURCE ?=
@@ -16,8 +17,10 @@ SIZE ?=
 BUDGET ?= 0.5M
 SPACE ?= cgnet_wide
 OPTIONS ?=
+SECONDS ?= 60
+TARGET ?=
 
-.PHONY: help setup check check-infra sbom hashes format test e2e chaos test-browser screenshots preprocess \
+.PHONY: help setup check check-infra sbom hashes format test e2e chaos fuzz test-browser screenshots preprocess \
   search services-up services-down clean
 
 help:  ## show this
@@ -71,6 +74,13 @@ e2e: $(READY)  ## the commands as a user types them
 chaos: $(READY)  ## break a running search in many ways (Debian: apt-get install postgresql gcc)
 	timeout --signal=INT 20m $(BIN)/pytest tests/chaos -p no:randomly \
 	  --table docs/results/$$(date +%F)-chaos.md
+
+fuzz: $(FUZZ_READY)  ## bad bytes for every reader, a minute each: [TARGET=tar] [SECONDS=60]
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(TARGET)
+
+$(FUZZ_READY): $(READY)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[fuzz]'
+	@touch $@
 
 $(BROWSER_READY): $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[browser]'

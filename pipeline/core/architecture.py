@@ -19,6 +19,8 @@ SWITCHES: Mapping[str, tuple[str | bool, ...]] = {
     "pointwise": (False, True),
 }
 
+MOST = 1 << 16  # of blocks, classes and rates: a file that says more would fill the memory
+
 
 @dataclass(frozen=True)
 class Architecture:
@@ -59,18 +61,20 @@ class Architecture:
         """Refuse what cannot be built.
 
         Raises:
-            UsageError: a count below 1, an odd width, a reduction above its stage's width, or a
-                switch without such a setting.
+            UsageError: a count below 1 or above ``MOST``, an odd width, a reduction above its
+                stage's width, or a switch without such a setting.
         """
-        for name, value in (
-            ("num_classes", self.num_classes),
-            ("num_blocks_2", self.num_blocks_2),
-            ("num_blocks_3", self.num_blocks_3),
-            ("dilations_2", min(self.dilations_2, default=0)),
-            ("dilations_3", min(self.dilations_3, default=0)),
+        for name, values in (
+            ("num_classes", (self.num_classes,)),
+            ("num_blocks_2", (self.num_blocks_2,)),
+            ("num_blocks_3", (self.num_blocks_3,)),
+            ("dilations_2", self.dilations_2),
+            ("dilations_3", self.dilations_3),
         ):
-            if value < 1:
+            if (value := min(values, default=0)) < 1:
                 raise UsageError(f"architecture: {name} must be at least 1, got {value}")
+            if (value := max(values)) > MOST:
+                raise UsageError(f"architecture: {name} must be at most {MOST}, got {value}")
         if len(self.widths) != 3 or min(self.widths) < 2 or any(w % 2 for w in self.widths[1:]):
             raise UsageError(
                 f"architecture: widths must be three counts, the last two even; got {self.widths}"

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pipeline.core.errors import DataError
+from pipeline.core.fields import colours, count, counts, counts_by_name, numbers, text, texts
 
 SCHEMA_VERSION = 2
 DATASET_FILE = "dataset.json"
@@ -117,19 +118,31 @@ class DatasetInfo:
                     f"{DATASET_FILE} has schema version {fields['schema_version']}, this program "
                     f"reads {SCHEMA_VERSION}: run preprocess again"
                 )
-            classes = fields.pop("classes")
-            fields["classes"] = ClassTable(
-                names=tuple(classes["names"]),
-                palette=tuple((int(r), int(g), int(b)) for r, g, b in classes["palette"]),
-                ignore_index=int(classes["ignore_index"]),
-            )
-            for name in ("image_size", "mean", "std", "class_pixels", "class_weights"):
-                fields[name] = tuple(fields[name])
-            return cls(**fields)
-        except (ValueError, KeyError, TypeError, AttributeError) as cause:
+            return cls(**fields | _checked(fields))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as cause:
             raise DataError(
                 f"{DATASET_FILE} cannot be read ({cause}): run preprocess again"
             ) from cause
+
+
+def _checked(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a description as what they have to be."""
+    names = texts(fields["classes"]["names"])
+    classes = ClassTable(
+        names=names,
+        palette=colours(fields["classes"]["palette"], len(names)),
+        ignore_index=count(fields["classes"]["ignore_index"]),
+    )
+    return {
+        **{name: text(fields[name]) for name in ("name", "fingerprint", "generation")},
+        "image_encoding": text(fields.get("image_encoding", "png")),
+        "classes": classes,
+        "num_samples": counts_by_name(fields["num_samples"]),
+        "image_size": counts(fields["image_size"], 2, least=1),
+        **{name: numbers(fields[name], 3) for name in ("mean", "std")},
+        "class_pixels": counts(fields["class_pixels"], len(names)),
+        "class_weights": numbers(fields["class_weights"], len(names)),
+    }
 
 
 def dataset_kind(name: str) -> str:

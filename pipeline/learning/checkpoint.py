@@ -1,7 +1,6 @@
 """A training's state between epochs, and now and then within one."""
 
 import io
-import pickle
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch
 from pipeline.core.config import EpochResult, TrialSpec
 from pipeline.core.errors import DataError
 from pipeline.learning.folder import Folder, exists, folder_uri, read_bytes, write_bytes
+from pipeline.learning.saved import load_saved
 
 CHECKPOINT_FILE = "checkpoint.pt"
 
@@ -60,16 +60,16 @@ def load_checkpoint(folder: Folder, spec: TrialSpec) -> Checkpoint | None:
     """
     if not exists(folder, CHECKPOINT_FILE):
         return None
-    content = io.BytesIO(read_bytes(folder, CHECKPOINT_FILE))
+    what = f"{CHECKPOINT_FILE} in {folder_uri(folder)}"
+    state = load_saved(read_bytes(folder, CHECKPOINT_FILE), what)
     try:
-        state = torch.load(content, map_location="cpu", weights_only=True)
         results = tuple(EpochResult.from_dict(row) for row in state["results"])
         checkpoint = Checkpoint(
             *(state["spec_id"], results, state["model"], state["optimizer"]),
             Begun(**state["begun"]),
         )
-    except (EOFError, KeyError, RuntimeError, TypeError, pickle.UnpicklingError) as cause:
-        raise DataError(f"{CHECKPOINT_FILE} in {folder_uri(folder)} cannot be read") from cause
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as cause:
+        raise DataError(f"{what} cannot be read") from cause
     if checkpoint.spec_id != spec.id:
         raise DataError(
             f"{CHECKPOINT_FILE} belongs to training {checkpoint.spec_id}, this is {spec.id}: "

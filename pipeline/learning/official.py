@@ -1,16 +1,15 @@
 """The authors' published weights (.pth) as a network of this program."""
 
-import io
-import pickle
 import re
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
 from pipeline.core.architecture import Architecture
-from pipeline.core.errors import DataError
+from pipeline.core.cost import count_parameters
+from pipeline.core.errors import DataError, UsageError, one_line
 from pipeline.learning.cgnet import CGNet, load_official_state_dict
+from pipeline.learning.saved import load_saved
 from pipeline.learning.weights import Deployment, pack_weights
 from pipeline.sources.camvid import CAMVID_CLASSES
 from pipeline.sources.cityscapes import CITYSCAPES_CLASSES
@@ -21,6 +20,12 @@ _PUBLISHED = {
     11: (CAMVID_CLASSES, (105.66, 103.33, 99.63)),
     19: (CITYSCAPES_CLASSES, (72.39, 82.91, 73.16)),
 }
+
+# What weights that are not the authors' can make the code below raise.
+_NO_CGNET = (
+    *(AttributeError, KeyError, RuntimeError, TypeError, UsageError, ValueError),
+    ZeroDivisionError,
+)
 
 
 def official_weights(content: bytes, *, quirk: bool) -> bytes:
@@ -37,10 +42,12 @@ def official_weights(content: bytes, *, quirk: bool) -> bytes:
     state = _read(content)
     try:
         architecture = _architecture(state)
+        if count_parameters(architecture) > len(content):
+            raise ValueError("it has fewer bytes than such a network has weights")
         model = CGNet(architecture)
         load_official_state_dict(model, state)
-    except (KeyError, ValueError, RuntimeError, AttributeError) as cause:
-        reason = str(cause).splitlines()[0]
+    except _NO_CGNET as cause:
+        reason = one_line(cause)
         raise DataError(f"the .pth file holds no CGNet of the authors ({reason})") from cause
     if architecture.num_classes not in _PUBLISHED:
         raise DataError(
@@ -54,16 +61,12 @@ def official_weights(content: bytes, *, quirk: bool) -> bytes:
 
 
 def _read(content: bytes) -> Mapping[str, Tensor]:
+    saved = load_saved(content, "the .pth file")
     try:
-        saved = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         state = saved.get("model", saved)  # their training wraps it
         return {str(key).removeprefix("module."): value for key, value in state.items()}
-    except (
-        *(AttributeError, EOFError, KeyError, OSError, RuntimeError, TypeError, ValueError),
-        pickle.UnpicklingError,
-    ) as cause:
-        reason = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
-        raise DataError(f"the .pth file cannot be read as weights alone ({reason})") from cause
+    except (AttributeError, TypeError) as cause:
+        raise DataError(f"the .pth file cannot be read as weights alone ({cause})") from cause
 
 
 def _architecture(state: Mapping[str, Tensor]) -> Architecture:

@@ -97,6 +97,22 @@ def write_records(records: Iterable[SampleRecord]) -> bytes:
     return sink.getvalue()
 
 
+def check_rows(table: pa.Table) -> None:
+    """Make sure that every field of every row has a value that can be read.
+
+    Raises:
+        ValueError: one has not.
+    """
+    table.validate(full=True)  # Parquet is read without a look at UTF-8 and positions
+    inner = [
+        pc.list_flatten(table.column(field.name))
+        for field in table.schema
+        if field.name == "class_pixels"
+    ]
+    if any(column.null_count for column in (*table.columns, *inner)):
+        raise ValueError("it has empty fields")
+
+
 def read_records(content: bytes) -> Records:
     """Read what ``write_records`` wrote.
 
@@ -111,6 +127,7 @@ def read_records(content: bytes) -> Records:
             field.type for field in SCHEMA if field.name not in _REPEATED
         ]:
             raise TypeError("its columns have other types")
+        check_rows(table)
         return Records(table.unify_dictionaries())
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as cause:
         raise DataError(f"{MANIFEST_FILE} cannot be read ({cause}): preprocess again") from cause

@@ -6,17 +6,19 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import safetensors.torch
+import torch
 from safetensors import SafetensorError
 from torch import nn
 
 from pipeline.core.errors import DataError, UsageError
+from pipeline.core.fields import colours, numbers, texts
 from pipeline.core.manifest import Colour
 from pipeline.core.peer import Network, network_from_dict
 from pipeline.learning.compact.network import CompactCGNet
 from pipeline.learning.compact.shape import CompactShape
 from pipeline.learning.denormals import clear_denormals
 from pipeline.learning.folder import Folder, write_bytes
-from pipeline.learning.network import build
+from pipeline.learning.network import build, count_weights, network_size
 from pipeline.learning.provenance import Provenance
 
 WEIGHTS_FILE = "weights.safetensors"
@@ -25,13 +27,16 @@ DIGEST = "weights_sha256"  # what registries call the digest of a weights file
 # What a file that we did not write can make the reader raise.
 _NOT_OURS = (
     AttributeError,
+    IndexError,
     KeyError,
+    RecursionError,
     RuntimeError,
     SafetensorError,
     TypeError,
     UsageError,
     ValueError,
 )
+_TOO_SHORT = "it has fewer bytes than such a network has weights"
 
 
 @dataclass(frozen=True)
@@ -115,6 +120,42 @@ def _description(content: bytes) -> dict[str, Any]:
     return description
 
 
+def _model(fields: dict[str, Any], architecture: Network, num_bytes: int) -> nn.Module:
+    """Return the network that is described, unless the file is too short for its weights."""
+    if "compact" not in fields:
+        if network_size(architecture) > num_bytes:
+            raise ValueError(_TOO_SHORT)
+        return build(architecture)
+    if _largest(fields["compact"]) > num_bytes:
+        raise ValueError(_TOO_SHORT)
+    shape = CompactShape.from_dict(fields["compact"])
+    with torch.device("meta"):
+        if count_weights(CompactCGNet(shape)) > num_bytes:
+            raise ValueError(_TOO_SHORT)
+    return CompactCGNet(shape)
+
+
+def _largest(value: Any) -> int:
+    """Return the largest whole number anywhere in a value of JSON."""
+    if isinstance(value, dict | list):
+        parts = value.values() if isinstance(value, dict) else value
+        return max(map(_largest, parts), default=0)
+    return value if isinstance(value, int) else 0
+
+
+def _deployment(fields: dict[str, Any]) -> Deployment:
+    architecture = network_from_dict(fields["architecture"])
+    mean_r, mean_g, mean_b = numbers(fields["mean"], 3)
+    std_r, std_g, std_b = numbers(fields["std"], 3)
+    return Deployment(
+        architecture=architecture,
+        mean=(mean_r, mean_g, mean_b),
+        std=(std_r, std_g, std_b),
+        class_names=texts(fields["class_names"]),
+        palette=colours(fields["palette"], architecture.num_classes),
+    )
+
+
 def load_weights(content: bytes) -> tuple[nn.Module, Deployment]:
     """Return the network that ``save_weights`` wrote, compacted or not, ready to predict.
 
@@ -123,19 +164,12 @@ def load_weights(content: bytes) -> tuple[nn.Module, Deployment]:
     """
     try:
         fields = _description(content)
-        deployment = Deployment(
-            architecture=network_from_dict(fields["architecture"]),
-            mean=tuple(fields["mean"]),
-            std=tuple(fields["std"]),
-            class_names=tuple(fields["class_names"]),
-            palette=tuple((r, g, b) for r, g, b in fields["palette"]),
-        )
-        if "compact" in fields:
-            model: nn.Module = CompactCGNet(CompactShape.from_dict(fields["compact"]))
-        else:
-            model = build(deployment.architecture)
+        deployment = _deployment(fields)
+        model = _model(fields, deployment.architecture, len(content))
         model.load_state_dict(safetensors.torch.load(content))
         clear_denormals(model)
+        with torch.inference_mode():
+            model.eval()(torch.zeros(1, 3, 16, 16))  # layers that do not go together show here
     except _NOT_OURS as cause:
         raise DataError(f"{WEIGHTS_FILE} is not a network of this program ({cause})") from cause
-    return model.eval(), deployment
+    return model, deployment

@@ -16,6 +16,7 @@ import psutil
 
 import pipeline
 from pipeline.core.errors import DataError
+from pipeline.core.fields import count, counts, counts_by_name, text, texts
 from pipeline.learning.latency import processor_name
 
 ABOUT_FILE = "about.json"
@@ -83,10 +84,20 @@ class StudyAbout:
             return None
         try:
             fields: dict[str, Any] = json.loads(path.read_text())
-            height, width = fields["image_size"]
-            named = {"image_size": (height, width), "class_names": (*fields["class_names"],)}
-            return cls(**fields | named)
-        except (KeyError, TypeError, ValueError) as cause:
+            height, width = counts(fields["image_size"], 2)
+            checked = {
+                "image_size": (height, width),
+                "class_names": texts(fields["class_names"]),
+                "num_samples": counts_by_name(fields["num_samples"]),
+                "networks": count(fields["networks"]),
+                "networks_within_budget": count(fields["networks_within_budget"]),
+            }
+            words = ("command", "store", "dataset", "sampler", "stopping")
+            checked |= {name: text(fields[name]) for name in words}
+            for name in ("versions", "machine"):
+                checked[name] = {text(key): text(said) for key, said in fields[name].items()}
+            return cls(**fields | checked)
+        except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as cause:
             raise DataError(f"{path} is no description of a study ({cause}): delete it") from cause
 
 

@@ -5,6 +5,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from pipeline.core.errors import DataError, one_line
+
 Message = dict[str, Any]
 
 
@@ -21,6 +23,9 @@ class Outbox:
         Args:
             folder: of the study.
             addressee: whom the messages are for; those for another one are dropped.
+
+        Raises:
+            DataError: what is there is damaged.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / "mlflow.outbox"
@@ -28,12 +33,21 @@ class Outbox:
         self._changed = threading.Condition()
         self._keys: set[str] = set()
         self._pending = self._offset = 0
-        if not self._open(addressee):
+        if not self._is_for(addressee):
             self.path.write_text(json.dumps({"to": addressee}) + "\n")
             self._keys.clear()
             self._offset, self._pending = self.path.stat().st_size, 0
             self._note_offset()
         self._out = self.path.open("a")
+
+    def _is_for(self, addressee: str) -> bool:
+        try:
+            return self._open(addressee)
+        except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as cause:
+            raise DataError(
+                f"{self.path} holds what is no message ({one_line(cause)}): delete it, MLflow then "
+                "lacks what it has not been told"
+            ) from cause
 
     def _open(self, addressee: str) -> bool:
         """Read what is there; False if it is not for this addressee."""
@@ -49,7 +63,10 @@ class Outbox:
         self._offset = max(self._noted_offset(), len(lines[0]))
         position = len(lines[0])
         for line in lines[1:]:
-            self._keys.add(json.loads(line)["key"])
+            told = json.loads(line)
+            if not isinstance(told["message"], dict):
+                raise TypeError("a message without fields")
+            self._keys.add(told["key"])
             self._pending += position >= self._offset
             position += len(line)
         return True

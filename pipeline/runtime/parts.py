@@ -16,7 +16,9 @@ import pyarrow.parquet as pq
 from pyarrow.fs import FileSelector
 
 from pipeline.core.errors import DataError
+from pipeline.core.fields import count, counts, text
 from pipeline.learning.folder import Folder, read_bytes, write_bytes
+from pipeline.learning.records import SCHEMA, check_rows
 from pipeline.runtime.pictures import ChannelSums
 
 _READ_AHEAD = 32  # parts in memory while they are merged
@@ -76,13 +78,19 @@ def read_parts(folder: Folder, paths: Iterable[str]) -> Iterator[Part]:
 
 
 def _read_part(folder: Folder, path: str) -> Part:
+    content = read_bytes(folder, path)
     try:
-        table = pq.read_table(pa.BufferReader(read_bytes(folder, path)), use_threads=False)
+        table = pq.read_table(pa.BufferReader(content), use_threads=False)
         said = json.loads(table.schema.metadata[_METADATA])
-        return Part(table.replace_schema_metadata(), _sums(said["channels"]), said["encoding"])
-    except (pa.ArrowException, KeyError, TypeError, ValueError) as cause:
+        table = table.replace_schema_metadata()
+        if table.schema != SCHEMA:
+            raise TypeError("its columns are other ones")
+        check_rows(table)
+        return Part(table, _sums(said["channels"]), text(said["encoding"]))
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError, RecursionError) as cause:
         raise DataError(f"{path} cannot be read ({cause}): delete it and run again") from cause
 
 
 def _sums(fields: dict[str, Any]) -> ChannelSums:
-    return ChannelSums(fields["pixels"], tuple(fields["sums"]), tuple(fields["squares"]))
+    sums, squares = counts(fields["sums"], 3), counts(fields["squares"], 3)
+    return ChannelSums(count(fields["pixels"]), sums, squares)

@@ -6,6 +6,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from pipeline.core.fields import text
 from pipeline.runtime import services
 from pipeline.runtime.about import without_logins
 from pipeline.runtime.mlflow_server import NAME
@@ -20,10 +21,13 @@ def note_run(folder: Path, experiment_id: str, run_id: str) -> None:
 
 
 def noted_run(folder: Path) -> tuple[str, str]:
-    """Return the experiment and run that were written down last; empty where none were."""
+    """Return the experiment and run that were written down last; empty where none can be read."""
     path = folder / RUN_FILE
-    fields = json.loads(path.read_text()) if path.exists() else {}
-    return fields.get("experiment", ""), fields.get("run", "")
+    try:
+        fields = json.loads(path.read_text()) if path.exists() else {}
+        return text(fields.get("experiment", "")), text(fields.get("run", ""))
+    except (AttributeError, RecursionError, TypeError, ValueError):  # it only helps to find a page
+        return "", ""
 
 
 def run_address(uri: str, experiment_id: str, run_id: str) -> str:

@@ -137,6 +137,13 @@ def test_another_schema_version_is_refused_with_what_to_do() -> None:
         changed(classes=None),
         changed(classes={"names": ["a"], "palette": [[1, 2]], "ignore_index": 255}),
         changed(mean=4),
+        changed(mean=[1, 2, 3, 4]),
+        changed(std=["1", 2, 3]),
+        changed(image_size=[0, 4]),
+        changed(num_samples=[1]),
+        changed(class_weights=[float("nan"), 1.0]),
+        changed(generation="\udcff"),
+        "[" * 100_000,
     ],
     ids=repr,
 )

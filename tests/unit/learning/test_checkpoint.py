@@ -267,6 +267,27 @@ def test_weights_of_a_network_that_cannot_be_are_refused(weights: bytes) -> None
         load_weights(with_deployment(weights, architecture=impossible))
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"mean": [1, 2, 3, 4]},
+        {"std": ["1", 2, 3]},
+        {"class_names": [1, 2, 3]},
+        {"palette": [[0, 0, 256]] * 3},
+        {"architecture": ARCHITECTURE.to_dict() | {"num_blocks_2": 60_000}},
+        {"architecture": ARCHITECTURE.to_dict() | {"num_blocks_2": 10**9}},
+        {"architecture": ARCHITECTURE.to_dict() | {"widths": [8, 10**6, 32]}},
+        {"architecture": {"peer": "enet", "num_classes": 10**9}},
+    ],
+    ids=repr,
+)
+def test_weights_that_say_what_cannot_be_are_refused_before_it_is_built(
+    weights: bytes, fields: dict[str, Any]
+) -> None:
+    with pytest.raises(DataError, match=WEIGHTS_FILE):
+        load_weights(with_deployment(weights, **fields))
+
+
 @pytest.mark.parametrize("missing", [1, 5000])
 def test_weights_that_are_cut_off_are_refused(weights: bytes, missing: int) -> None:
     with pytest.raises(DataError, match=WEIGHTS_FILE):
@@ -300,3 +321,25 @@ def test_a_shape_that_is_none_is_refused(
 ) -> None:
     with pytest.raises(DataError, match=WEIGHTS_FILE):
         load_weights(with_deployment(compacted[1], compact=shape))
+
+
+@pytest.mark.parametrize(
+    "fields", [{"stem_border": []}, {"reads": [10**6]}, {"stem": [0] * 3 + [10**12]}], ids=repr
+)
+def test_a_compacted_shape_that_cannot_be_is_refused(
+    compacted: tuple[CompactCGNet, bytes], fields: dict[str, Any]
+) -> None:
+    model, content = compacted
+    shape = json.loads(json.dumps(model.shape.to_dict())) | fields
+
+    with pytest.raises(DataError, match=WEIGHTS_FILE):
+        load_weights(with_deployment(content, compact=shape))
+
+
+def test_a_checkpoint_whose_text_is_none_is_refused(folder: Folder, tmp_path: Path) -> None:
+    save_checkpoint(folder, checkpoint())
+    path = tmp_path / CHECKPOINT_FILE
+    path.write_bytes(path.read_bytes().replace(b"data.pkl", b"d\xe1ta.pkl"))
+
+    with pytest.raises(DataError, match=rf"{CHECKPOINT_FILE} in .* cannot be read"):
+        load_checkpoint(folder, SPEC)

@@ -19,7 +19,7 @@ from pipeline.core.config import CachePolicy, DataConfig
 from pipeline.core.errors import CorruptSample, DataError
 from pipeline.core.manifest import DATASET_FILE, MANIFEST_FILE, SampleRecord
 from pipeline.learning.dataset import Dataset, open_dataset
-from pipeline.learning.records import Records, read_records, records_table, write_records
+from pipeline.learning.records import SCHEMA, Records, read_records, records_table, write_records
 from pipeline.learning.shards import FolderShards, MemoryShards
 from pipeline.learning.split import Split
 from tests.unit.learning.stores import CountedShards, encoded
@@ -474,6 +474,27 @@ def test_a_manifest_of_something_else_is_refused(written: Written, content: byte
 
     with pytest.raises(DataError, match="cannot be read"):
         open_dataset(written.folder)
+
+
+@pytest.mark.parametrize("name", SCHEMA.names)
+def test_a_manifest_with_an_empty_field_is_refused(written: Written, name: str) -> None:
+    table = records_table(written.records)
+    empty = pa.nulls(len(table), SCHEMA.field(name).type)
+    sink = io.BytesIO()
+    pq.write_table(table.set_column(SCHEMA.get_field_index(name), SCHEMA.field(name), empty), sink)
+
+    with pytest.raises(DataError, match="it has empty fields"):
+        read_records(sink.getvalue())
+
+
+def test_a_manifest_whose_names_are_no_text_is_refused(written: Written) -> None:
+    shard = written.records[0].shard.encode()
+    sink = io.BytesIO()
+    pq.write_table(records_table(written.records), sink, compression="none")
+    content = sink.getvalue().replace(shard, b"\xd0" * len(shard))
+
+    with pytest.raises(DataError, match="cannot be read"):
+        read_records(content)
 
 
 def test_a_damaged_manifest_raises_nothing_but_a_data_error(written: Written) -> None:

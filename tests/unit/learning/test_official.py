@@ -1,6 +1,7 @@
 """The authors' .pth files become weights files of this program, or are refused."""
 
 import io
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,23 @@ def test_a_file_that_would_run_code_is_refused_and_does_not(tmp_path: Path) -> N
 def test_what_is_no_cgnet_is_refused(content: bytes, said: str) -> None:
     with pytest.raises(DataError, match=said):
         official_weights(content, quirk=True)
+
+
+def test_a_file_that_would_fill_the_memory_is_refused() -> None:
+    packed = io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(pth({"model": torch.zeros(1 << 20)}))) as whole,
+        zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as small,
+    ):
+        for name in whole.namelist():
+            small.writestr(name, whole.read(name))
+    with pytest.raises(DataError, match="its members are larger than the file"):
+        official_weights(packed.getvalue(), quirk=True)
+
+    state = official_state(SMALL)
+    state["classifier.0.conv.weight"] = torch.zeros(1, 1, 1, 1).expand(10**4, 10**9, 1, 1)
+    with pytest.raises(DataError, match="fewer bytes than such a network has weights"):
+        official_weights(pth(state), quirk=True)
 
 
 def test_a_missing_weight_is_named() -> None:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.core.errors import DataError
 from pipeline.runtime.outbox import Outbox
 
 
@@ -64,3 +65,14 @@ def test_messages_for_another_run_are_dropped(tmp_path: Path) -> None:
     other.add({"n": 1}, "a")
 
     assert drained(other) == [1]
+
+
+@pytest.mark.parametrize(
+    "line", ['{"key": "a"me', '{"key": "a"}', "3", '{"key": "a", "message": 1}']
+)
+def test_a_damaged_message_is_told_with_what_to_do(tmp_path: Path, line: str) -> None:
+    with Outbox(tmp_path, "run").path.open("a") as file:
+        file.write(f"{line}\n")
+
+    with pytest.raises(DataError, match=r"holds what is no message .* delete it"):
+        Outbox(tmp_path, "run")

@@ -58,6 +58,36 @@ def test_a_file_that_is_no_table_is_named(tmp_path: Path) -> None:
         read_table(tmp_path / "y.parquet")
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"num_blocks_2": 10**9},
+        {"reduction_2": "1"},
+        {"epoch": -1},
+        {"train_loss": "x"},
+        {"mean_iou": float("nan")},
+    ],
+    ids=repr,
+)
+def test_a_row_that_is_no_training_is_refused(tmp_path: Path, fields: dict[str, Any]) -> None:
+    rows = [row(architecture, 0, 1) | fields for architecture in ARCHITECTURES[:2]]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "x.parquet")
+
+    with pytest.raises((DataError, UsageError)):
+        read_table(tmp_path / "x.parquet")
+
+
+def test_fields_that_make_too_many_networks_are_refused(tmp_path: Path) -> None:
+    """A thousand trainings can name a grid that no memory holds."""
+    rows = [
+        row(Architecture(11, n, n, (2 * n, 2 * n, 2 * n), (n,), (n,)), 0, 1) for n in range(9, 60)
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "x.parquet")
+
+    with pytest.raises(DataError, match="make more than 10,000,000 networks"):
+        read_table(tmp_path / "x.parquet")
+
+
 def test_a_table_is_searched_without_training(
     path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
