@@ -51,7 +51,7 @@ def train(spec: TrialSpec, context: TrainContext) -> Iterator[EpochResult]:
     dataset, train_split, val_split = context.dataset(spec)
     torch.manual_seed(spec.seed)
     model = build(spec.architecture).to(context.device)
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch documents it, its stub does not
     optimizer = make_optimizer(model, spec.training)
     results: tuple[EpochResult, ...] = ()
     begun = Begun()
@@ -105,8 +105,7 @@ class _Trainer:
         self.module: nn.Module = model
         if context.world_size > 1:
             if context.device.type == "cuda":  # which torch has for no other device
-                synchronised = nn.SyncBatchNorm.convert_sync_batchnorm
-                model = synchronised(model)  # type: ignore[no-untyped-call]  # torch's, untyped
+                model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
             self.module = DistributedDataParallel(model)
         self.class_weights_K = torch.tensor(self.info.class_weights, device=context.device)
         self.num_steps = len(split) // spec.training.batch_size

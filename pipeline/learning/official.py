@@ -23,7 +23,12 @@ _PUBLISHED = {
 
 # What weights that are not the authors' can make the code below raise.
 _NO_CGNET = (
-    *(AttributeError, KeyError, RuntimeError, TypeError, UsageError, ValueError),
+    AttributeError,
+    KeyError,
+    RuntimeError,
+    TypeError,
+    UsageError,
+    ValueError,
     ZeroDivisionError,
 )
 

@@ -27,7 +27,7 @@ class PReLU(nn.PReLU):
         """Return (B, C, H, W) of the same."""
         if not (_on_cpu(input) and torch.is_grad_enabled()):
             return super().forward(input)
-        out: Tensor = _PReLU.apply(input, self.weight)  # type: ignore[no-untyped-call]  # torch's, untyped
+        out: Tensor = _PReLU.apply(input, self.weight)  # type: ignore[no-untyped-call]  # torch gives it no types
         return out
 
 
@@ -52,7 +52,7 @@ class DepthwiseConv2d(nn.Conv2d):
             return super().forward(input)
         if not torch.is_grad_enabled():
             return _depthwise(input, self.weight, dilation, self.bias)
-        out: Tensor = _DilatedDepthwise.apply(  # type: ignore[no-untyped-call]  # torch's, untyped
+        out: Tensor = _DilatedDepthwise.apply(  # type: ignore[no-untyped-call]  # as above
             input, self.weight, dilation
         )
         return out if self.bias is None else out + self.bias[:, None, None]
@@ -98,7 +98,7 @@ class _DilatedDepthwise(torch.autograd.Function):
         # Under autocast the gradient is less precise than what was given.
         x_BCHW, weight_C133 = (saved.to(grad_BCHW.dtype) for saved in ctx.saved_tensors)
         grad_x_BCHW = _depthwise(grad_BCHW, weight_C133.flip(2, 3), ctx.dilation)
-        grad_weight_C133 = conv2d_weight(  # type: ignore[no-untyped-call]  # torch's, untyped
+        grad_weight_C133 = conv2d_weight(
             _every(x_BCHW, ctx.dilation),
             weight_C133.shape,
             _every(grad_BCHW, ctx.dilation),

@@ -60,11 +60,6 @@ class Records(Sequence[SampleRecord]):
     def __iter__(self) -> Iterator[SampleRecord]:
         return (self[index] for index in range(len(self)))
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sequence) and list(self) == list(other)
-
-    __hash__ = None  # type: ignore[assignment]  # compares as a list does, so it hashes as one does
-
     def shard_sizes(self) -> dict[str, int]:
         """Return for each shard where its last member ends, in bytes."""
         ends = [
@@ -104,12 +99,8 @@ def check_rows(table: pa.Table) -> None:
         ValueError: one has not.
     """
     table.validate(full=True)  # Parquet is read without a look at UTF-8 and positions
-    inner = [
-        pc.list_flatten(table.column(field.name))
-        for field in table.schema
-        if field.name == "class_pixels"
-    ]
-    if any(column.null_count for column in (*table.columns, *inner)):
+    class_pixels = pc.list_flatten(table.column("class_pixels"))
+    if any(column.null_count for column in (*table.columns, class_pixels)):
         raise ValueError("it has empty fields")
 
 

@@ -72,7 +72,7 @@ def has_gpus() -> bool:
 
 
 def _resources() -> dict[str, float]:
-    return dict(ray.cluster_resources())  # type: ignore[no-untyped-call]  # Ray's, untyped
+    return dict(ray.cluster_resources())
 
 
 def _end_with(node: Any) -> None:

@@ -4,7 +4,7 @@ The weights are a safetensors file: loading them cannot run code.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mlflow
 import numpy as np
@@ -12,6 +12,13 @@ from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 from pipeline.learning.segmenter import Segmenter
 from pipeline.learning.weights import DIGEST, WEIGHTS_FILE, check_digest
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.uint8]
+else:
+    Array = np.ndarray  # the only hint of arrays that MLflow knows
 
 
 class ServedModel(PythonModel):
@@ -31,9 +38,9 @@ class ServedModel(PythonModel):
     def predict(
         self,
         context: PythonModelContext,
-        model_input: np.ndarray,  # type: ignore[type-arg]  # MLflow knows only the plain hint
+        model_input: Array,
         params: dict[str, Any] | None = None,
-    ) -> np.ndarray:  # type: ignore[type-arg]  # MLflow knows only the plain hint
+    ) -> Array:
         """Return the class id of every pixel."""
         return self._segmenter.label(np.asarray(model_input, dtype=np.uint8))
 

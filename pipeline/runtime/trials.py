@@ -148,7 +148,7 @@ class StudySearcher(Searcher):
         """Give Tune, which pickles its searcher, nothing to restore: the study is the record."""
         return {}
 
-    def suggest(  # type: ignore[override]  # Ray's base forgets the word that ends the search
+    def suggest(  # type: ignore[override]  # its base documents FINISHED, and forgets it in the type
         self, trial_id: str
     ) -> dict[str, Any] | str:
         """Return the next trial's job: one left running by an earlier driver, or a new proposal."""

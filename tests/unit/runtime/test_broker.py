@@ -228,36 +228,23 @@ def test_an_outage_without_end_breaks_off_everything_and_fails_nothing() -> None
 
 
 @pytest.mark.usefixtures("without_pauses")
-def test_outages_with_long_training_between_them_are_two_and_break_off_nothing() -> None:
-    async def scene() -> None:
-        now = 0.0
-        broker = Broker(clock=lambda: now)
-        await broker.submit(JOB)
-        for _ in range(3):
-            assert (await broker.next_assignment(0)).job == JOB
-            now += OUTAGE_LIMIT_S + 1  # of an epoch that takes longer
-            await broker.note_outage(0, "S3 does not answer")
-            await broker.note_outage(0, "S3 does not answer")  # by another rank
-
-        for index in range(3):
-            assert await broker.event("a", index) == Event(outage="S3 does not answer")
-        assert not broker.broken
-
-    play(scene())
-
-
-@pytest.mark.usefixtures("without_pauses")
-def test_machines_may_leave_one_after_the_other() -> None:
+@pytest.mark.parametrize(
+    ("limit_s", "told"),
+    [(OUTAGE_LIMIT_S, 10 * MAX_ATTEMPTS), (math.inf, 1)],
+    ids=["long training in between", "machines that leave"],
+)
+def test_what_is_not_one_long_outage_breaks_off_nothing(limit_s: float, told: int) -> None:
     async def scene() -> None:
         now = 0.0
         broker = Broker(clock=lambda: now)
         await broker.submit(JOB)
         for _ in range(10 * MAX_ATTEMPTS):
             assert (await broker.next_assignment(0)).job == JOB
-            await broker.note_outage(0, "its machine leaves", math.inf)
-            now += OUTAGE_LIMIT_S + 1  # until there is another
+            now += OUTAGE_LIMIT_S + 1  # of an epoch that takes longer
+            await broker.note_outage(0, "gone", limit_s)
+            await broker.note_outage(0, "gone", limit_s)  # by another rank
 
-        assert await broker.event("a", 0) == Event(outage="its machine leaves")
+        assert broker.told[JOB.id].events == told * [Event(outage="gone")]
         assert not broker.broken
 
     play(scene())
