@@ -186,7 +186,7 @@ class StudyTracker:
                 continue
             try:
                 self._runs.send(message, self._folder)
-            except Exception as error:  # noqa: BLE001  # this thread's end: what fails is told and waits
+            except Exception as error:  # noqa: BLE001  # one message must not end the thread
                 if not is_refusal(error):
                     log.warning("mlflow does not take it yet: %s", str(error).splitlines()[:1])
                     if self._closing.is_set():
