@@ -20,7 +20,7 @@ import optuna
 import tyro
 
 from benchmarks.report import print_setting, print_table
-from benchmarks.search import METHODS, Array, Method, interval
+from benchmarks.search import METHODS, Array, Method, in_order, interval
 from pipeline.core.effort import Effort
 from pipeline.core.front import hypervolume, pareto_front
 from pipeline.runtime.records import State, TrialRecord
@@ -96,16 +96,10 @@ def shares(options: Options, method: Method, seed: int) -> Array:
         workers=method.workers,
         effort=Effort(trials=len(pool)),
     )
-    trials = {trial.number: trial for trial in study.trials()}
-    events = sorted(
-        (when, trial.number, epoch)
-        for trial in trials.values()
-        for epoch, when in enumerate(trial.reached_ms, 1)
-    )
+    events = in_order(study.trials())
     done: list[TrialRecord] = []
     found = np.zeros(len(events))
-    for spent, (_, number, epoch) in enumerate(events):
-        trial = trials[number]
+    for spent, (trial, epoch) in enumerate(events):
         if trial.state is State.COMPLETE and epoch == len(trial.results):
             done.append(trial)
             found[spent:] = replay.score(done) / best

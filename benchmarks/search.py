@@ -130,19 +130,19 @@ def search(method: Method, variant: str, seed: int) -> Trace:
     return _trace(study.trials(), landscape, seconds)
 
 
+def in_order(trials: list[TrialRecord]) -> list[tuple[TrialRecord, int]]:
+    """Return every epoch that was trained, in the order in which they ended."""
+    events = [(when, t, epoch) for t in trials for epoch, when in enumerate(t.reached_ms, 1)]
+    events.sort(key=lambda event: (event[0], event[1].number, event[2]))
+    return [(trial, epoch) for _, trial, epoch in events]
+
+
 def _trace(trials: list[TrialRecord], landscape: Landscape, seconds: float) -> Trace:
     """Replay the epochs in the order they came, and score the front whenever a network is done."""
-    events = sorted(
-        (when, trial.number, epoch)
-        for trial in trials
-        for epoch, when in enumerate(trial.reached_ms, 1)
-    )
-    by_number = {trial.number: trial for trial in trials}
     rows: list[int] = []
     seen: list[float] = []
     truth, value = np.zeros(HORIZON + 1), 0.0
-    for spent, (_, number, epoch) in enumerate(events[: HORIZON * EPOCHS], 1):
-        trial = by_number[number]
+    for spent, (trial, epoch) in enumerate(in_order(trials)[: HORIZON * EPOCHS], 1):
         if epoch == EPOCHS and trial.state is State.COMPLETE:
             rows.append(trial.row)
             seen.append(trial.mean_iou * 100)
