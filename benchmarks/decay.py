@@ -2,7 +2,6 @@
 
     python -m pipeline.preprocess --dataset camvid --source CamVid --image-size 36x48 --output DATA
     nice -n 19 python -m benchmarks.decay --dataset DATA --work WORK --trainings 28
-    python -m benchmarks.decay --dataset DATA --work WORK --time
 
 Every training is kept in WORK and goes on where it was; each call prints the table of those that
 are complete. The questions that matter most get their three seeds first.
@@ -28,7 +27,6 @@ from pipeline.core.config import RECIPES as KNOWN
 from pipeline.core.config import DataConfig, TrainConfig, TrialSpec
 from pipeline.core.cost import count_parameters
 from pipeline.learning.compact.compaction import compact
-from pipeline.learning.compact.measure import latencies, random_pictures
 from pipeline.learning.context import LocalContext
 from pipeline.learning.dataset import Dataset, open_dataset
 from pipeline.learning.loop import train
@@ -55,7 +53,6 @@ LONGER = {"authors-800": replace(AUTHORS, epochs=800)}
 RECIPES = MAIN | OTHERS | LONGER
 SEEDS = 3
 HEADS = "| val mIoU % | deployed | of built | changed |"
-_SIZE, _RUNS = (360, 480), 20
 
 
 @dataclass(frozen=True)
@@ -66,8 +63,6 @@ class Options:
     work: Path
     trainings: int = 0
     """How many of the planned trainings to make, those that are there already included."""
-    time: bool = False
-    """Time a network of each recipe at 360x480, before and after: on a quiet machine."""
 
 
 @dataclass(frozen=True)
@@ -146,27 +141,6 @@ def cells(alike: list[Trained], built: int) -> str:
     )
 
 
-def timings(rows: list[Row]) -> list[str]:
-    """Return the CPU's time for one picture by a network of each recipe, in turns."""
-    (picture,) = random_pictures((_SIZE,), seed=0)
-    picture = picture.to(memory_format=torch.channels_last)  # as a Segmenter has it
-    lines = ["| recipe | ms as trained | compacted | gain | batch norm folded too | gain |"]
-    lines.append("|---|---:|---:|---:|---:|---:|")
-    for row in (row for row in rows if row.seed == 0):
-        original = Segmenter.from_bytes((row.folder / WEIGHTS_FILE).read_bytes())
-        smaller, folded = (
-            compact(original.model, original.deployment.architecture, fold_bn=fold).network
-            for fold in (False, True)
-        )
-        models = original.model, smaller, folded
-        before, after, least = (1e3 * s for s in latencies(models, picture, _RUNS))
-        lines.append(
-            f"| {row.recipe} | {before:.1f} | {after:.1f} | {before / after:.2f}x "
-            f"| {least:.1f} | {before / least:.2f}x |"
-        )
-    return lines
-
-
 def main() -> None:
     """Train what is asked for, then print what there is."""
     options = tyro.cli(Options)
@@ -181,8 +155,6 @@ def main() -> None:
             rows.append(Row(recipe, seed, done, folder))
             say(f"{recipe} seed {seed}: {done.mean_iou:.4f} {done.deployed:,}")
     print("\n".join(table(rows, count_parameters(network))))
-    if options.time:
-        print("\n".join(["", *timings(rows)]))
 
 
 if __name__ == "__main__":

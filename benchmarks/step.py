@@ -28,7 +28,7 @@ from pipeline.core.architecture import Architecture
 from pipeline.core.cost import count_macs
 from pipeline.learning.loop import weighted_loss
 from pipeline.learning.network import build
-from pipeline.learning.operators import DepthwiseConv2d, PReLU
+from pipeline.learning.operators import DepthwiseConv2d, PointwiseConv2d, PReLU
 from pipeline.runtime.environment import ALLOCATOR
 
 ARCHITECTURE = Architecture(num_classes=11)
@@ -42,7 +42,7 @@ def plain(module: nn.Module) -> nn.Module:
     for layer in module.modules():
         if isinstance(layer, PReLU):
             layer.__class__ = nn.PReLU
-        elif isinstance(layer, DepthwiseConv2d):
+        elif isinstance(layer, (DepthwiseConv2d, PointwiseConv2d)):
             layer.__class__ = nn.Conv2d
     return module
 

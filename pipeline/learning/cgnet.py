@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.core.architecture import Architecture
-from pipeline.learning.operators import DepthwiseConv2d, PReLU
+from pipeline.learning.operators import DepthwiseConv2d, PointwiseConv2d, PReLU
 
 _IMAGE = 3
 
@@ -42,8 +42,10 @@ class ConvNormAct(nn.Module):
         self, inputs: int, outputs: int, *, kernel: int, stride: int, activation: str
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(
-            inputs, outputs, kernel, stride, padding=(kernel - 1) // 2, bias=False
+        self.conv = (
+            PointwiseConv2d(inputs, outputs)
+            if kernel == 1
+            else nn.Conv2d(inputs, outputs, kernel, stride, padding=1, bias=False)
         )
         self.norm = nn.BatchNorm2d(outputs, eps=1e-3)
         self.act = _activation(activation, outputs)
@@ -96,7 +98,7 @@ class DownBlock(nn.Module):
         super().__init__()
         self.entry = ConvNormAct(inputs, outputs, kernel=3, stride=2, activation=a.activation)
         self.context = LocalAndSurround(a, outputs, dilation)
-        self.reduce = nn.Conv2d(2 * outputs, outputs, kernel_size=1, bias=False)
+        self.reduce = PointwiseConv2d(2 * outputs, outputs)
         self.gate = GlobalContext(outputs, hidden) if hidden else None
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
@@ -172,7 +174,7 @@ class CGNet(nn.Module):
             a, 2 * c2 + image, c3, dilations=a.block_dilations_3, hidden=a.hidden_3
         )
         self.fuse_3 = NormAct(2 * c3, a.activation)
-        self.classifier = nn.Conv2d(2 * c3, a.num_classes, kernel_size=1, bias=False)
+        self.classifier = PointwiseConv2d(2 * c3, a.num_classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight)

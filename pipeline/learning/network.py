@@ -2,7 +2,7 @@
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 from pipeline.core.architecture import Architecture
 from pipeline.core.cost import count_parameters
@@ -34,6 +34,14 @@ def count_weights(model: nn.Module) -> int:
 @torch.inference_mode()
 def count_built_macs(model: nn.Module, height: int, width: int) -> int:
     """Return the multiply-accumulates for one picture of a built network, by running it once."""
-    with FlopCounterMode(display=False) as counter:
+    known = {torch.ops.aten.mkldnn_convolution: _convolution_flops}
+    with FlopCounterMode(display=False, custom_mapping=known) as counter:
         model(torch.zeros(1, 3, height, width))
     return int(counter.get_total_flops()) // 2
+
+
+def _convolution_flops(
+    inputs: list[int], weight: list[int], *_: object, out_shape: list[int]
+) -> int:
+    flops: int = conv_flop_count(inputs, weight, out_shape)
+    return flops

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from pipeline.learning.compact.shape import BlockShape, Channels, CompactShape, StageShape
 from pipeline.learning.compact.stream import Select, Write
-from pipeline.learning.operators import DepthwiseConv2d, PReLU
+from pipeline.learning.operators import DepthwiseConv2d, PointwiseConv2d, PReLU
 
 NORM_EPS = 1e-3  # CGNet's
 _IMAGE = 3
@@ -42,7 +42,11 @@ class ConvNormAct(NormAct):
     ) -> None:
         super().__init__(outputs, folded)
         padding = (kernel - 1) // 2
-        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=folded)
+        self.conv = (
+            PointwiseConv2d(inputs, outputs, folded)
+            if kernel == 1
+            else nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=folded)
+        )
         self.border = nn.Conv2d(1, outputs, kernel, stride, padding, bias=False) if border else None
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
@@ -92,8 +96,8 @@ class DownBlock(nn.Module):
         shape = stage.down
         self.entry = ConvNormAct(inputs, shape.entry, 3, 2, border=stage.border, folded=folded)
         self.context = LocalAndSurround(shape, folded)
-        self.reduce = nn.Conv2d(
-            shape.local + shape.surround, len(shape.writes), 1, bias=stage.reduce_bias
+        self.reduce = PointwiseConv2d(
+            shape.local + shape.surround, len(shape.writes), stage.reduce_bias
         )
         self.write = Write(shape, stage.width)
 
@@ -170,8 +174,8 @@ class CompactCGNet(nn.Module):
         self.fuse_2 = Fuse(stage_3.down.reads, 2 * stage_2.width + _IMAGE)
         self.stage_3 = Stage(stage_3, shape.folded)
         self.fuse_3 = Fuse(shape.reads, 2 * stage_3.width)
-        self.classifier = nn.Conv2d(
-            len(shape.reads), shape.num_classes, 1, bias=shape.classifier_bias
+        self.classifier = PointwiseConv2d(
+            len(shape.reads), shape.num_classes, shape.classifier_bias
         )
 
     def forward(self, image_BCHW: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from pipeline.learning.operators import DepthwiseConv2d, PReLU
+from pipeline.learning.operators import DepthwiseConv2d, PointwiseConv2d, PReLU
 
 
 def gradients(layer: Callable[[Tensor], Tensor], x: Tensor, weight: Tensor) -> list[Tensor]:
@@ -54,7 +54,33 @@ def test_a_dilated_convolution_gives_what_its_twin_gives(
         torch.testing.assert_close(mine, twin)
 
 
-@pytest.mark.parametrize("layer", [PReLU(8), DepthwiseConv2d(8, 2), DepthwiseConv2d(8, 8)])
+@given(
+    batch=st.integers(1, 3),
+    inputs=st.integers(1, 70),
+    outputs=st.integers(1, 40),
+    dtype=st.sampled_from([torch.float32, torch.float64, torch.bfloat16]),
+    channels_last=st.booleans(),
+    bias=st.booleans(),
+)
+def test_a_pointwise_convolution_gives_what_its_twin_gives(
+    batch: int, inputs: int, outputs: int, dtype: torch.dtype, channels_last: bool, bias: bool
+) -> None:
+    layer, x = PointwiseConv2d(inputs, outputs, bias).to(dtype), torch.randn(batch, inputs, 5, 7)
+    x = x.to(dtype)
+    if channels_last:
+        x = x.to(memory_format=torch.channels_last)
+    with torch.no_grad():
+        mine, twin = layer(x), nn.Conv2d.forward(layer, x)
+    assert mine.is_contiguous(memory_format=torch.channels_last) == twin.is_contiguous(
+        memory_format=torch.channels_last
+    )
+    torch.testing.assert_close(mine, twin)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [PReLU(8), DepthwiseConv2d(8, 2), DepthwiseConv2d(8, 8), PointwiseConv2d(8, 8)],
+)
 def test_gradients_are_there_under_autocast(layer: nn.Module) -> None:
     convolution = nn.Conv2d(3, 8, 1)
     with torch.autocast("cpu", torch.bfloat16):
