@@ -39,9 +39,10 @@ def networks(num_classes: int) -> tuple[Architecture, ...]:
     published = Architecture(num_classes)
     return published, replace(
         published,
-        num_blocks_2=8,
-        num_blocks_3=8,
-        widths=(24, 48, 96),
+        num_blocks_2=6,
+        num_blocks_3=2,
+        widths=(24, 64, 112),
+        dilations_2=(1,),
         dilations_3=(2,),
         reduction_3=8,
     )
