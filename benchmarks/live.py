@@ -192,28 +192,31 @@ def area(points: list[tuple[int, float]], options: Options) -> float:
     return 100 * hypervolume([(size, -accuracy) for size, accuracy in points], reference)
 
 
+def scored(options: Options, name: str, found: list[Found]) -> tuple[str, ...]:
+    """Return a row of the table, for which the front is trained again."""
+    chosen = front(found)
+    say(f"{name}: {len(found)} trainings, {len(chosen)} on the front")
+    jobs = [(options, one.architecture, seed) for one in chosen for seed in FRESH_SEEDS]
+    with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as processes:
+        scores = list(processes.map(retrained, *zip(*jobs, strict=True)))
+    means = np.array(scores).reshape(len(chosen), len(FRESH_SEEDS)).mean(1)
+    for one, mean in zip(chosen, means, strict=True):
+        label = Architecture.from_dict(one.architecture).label
+        say(f"  {label} {one.num_params:,}: {one.mean_iou:.2%} claimed, {mean:.2%} again")
+    claimed = area([(one.num_params, one.mean_iou) for one in chosen], options)
+    again = area([(one.num_params, mean) for one, mean in zip(chosen, means, strict=True)], options)
+    counts = str(len(found)), str(len(chosen))
+    return (name, *counts, f"{claimed:,.0f}", f"{again:,.0f}", f"{means.max():.2%}")
+
+
 def main() -> None:
     """Search twice, train the fronts again, print the table."""
     options = tyro.cli(Options)
     if options.rival:
         search_plainly(options)
         return
-    rows = []
-    for name, search in (("ours", ours), ("TPE in Ray Tune", plain)):
-        found = search(options)
-        chosen = front(found)
-        say(f"{name}: {len(found)} trainings, {len(chosen)} on the front")
-        jobs = [(options, one.architecture, seed) for one in chosen for seed in FRESH_SEEDS]
-        with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as processes:
-            scores = list(processes.map(retrained, *zip(*jobs, strict=True)))
-        means = np.array(scores).reshape(len(chosen), len(FRESH_SEEDS)).mean(1)
-        confirmed = [(one.num_params, float(mean)) for one, mean in zip(chosen, means, strict=True)]
-        claimed = [(one.num_params, one.mean_iou) for one in chosen]
-        areas = [f"{area(points, options):,.0f}" for points in (claimed, confirmed)]
-        rows.append((name, str(len(found)), str(len(chosen)), *areas, f"{max(means, default=0):.2%}"))
-        for (size, mean), one in zip(confirmed, chosen, strict=True):
-            label = Architecture.from_dict(one.architecture).label
-            say(f"  {label} {size:,}: {one.mean_iou:.2%} claimed, {mean:.2%} again")
+    searches = {"ours": ours, "TPE in Ray Tune": plain}
+    rows = [scored(options, name, search(options)) for name, search in searches.items()]
     print_setting(
         f"{options.minutes:g} minutes each, {options.epochs} epochs, space {SPACE}, budget "
         f"{options.budget:,}, floor {options.floor:g} %, fronts again with seeds {FRESH_SEEDS}."
