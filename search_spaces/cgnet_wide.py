@@ -1,8 +1,7 @@
 """The default space with the widths of the three stages as a further choice.
 
 Narrow networks reach below 100 k parameters, where depth alone cannot go. Of the widths, 24-64-112
-keeps the second stage and saves in the others: M6N2 of it has half of M3N21's parameters for its
-accuracy (docs/results/2026-11-26-decay.md).
+keeps the second stage and saves in the others: with 11 classes M6N2 of it has 235,918 parameters.
 """
 
 from pipeline.core.space import SearchSpace
