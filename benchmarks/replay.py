@@ -14,11 +14,11 @@ from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import optuna
 import tyro
 
+from benchmarks.plot import draw
 from benchmarks.report import print_setting, print_table
 from benchmarks.search import METHODS, Array, Method, in_order, interval
 from pipeline.core.effort import Effort
@@ -106,19 +106,6 @@ def shares(options: Options, method: Method, seed: int) -> Array:
     return found
 
 
-def draw(found: dict[str, list[Array]], path: Path) -> None:
-    """Draw the mean share over the seeds against epochs."""
-    figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
-    longest = max(len(one) for of_seeds in found.values() for one in of_seeds)
-    for name, of_seeds in found.items():
-        rows = [np.pad(one, (0, longest - len(one)), mode="edge") for one in of_seeds]
-        axes.step(np.arange(1, longest + 1), np.mean(rows, axis=0), where="post", label=name)
-    axes.axhline(SHARE, color="0.7", linewidth=0.8)
-    axes.set(xlabel="epochs trained", ylabel="share of the table's hypervolume", ylim=(0.5, 1.01))
-    axes.legend(frameon=False)
-    figure.savefig(path, dpi=120)
-
-
 def main() -> None:
     """Replay, print the table and draw the figure."""
     options = tyro.cli(Options)
@@ -147,7 +134,8 @@ def main() -> None:
         rows.append((name, *cells, f"{ratio:.2f}"))
     print_table(("method", f"epochs to {SHARE:.0%} [95 %]", "median", f"{RIVAL} / this"), rows)
     if options.plot:
-        draw(found, options.plot)
+        against, share_of = "epochs trained", "the table's hypervolume"
+        draw({"": found}, options.plot, against=against, share_of=share_of, level=SHARE)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ import optuna
 import tyro
 from numpy.typing import NDArray
 
+from benchmarks.plot import draw
 from benchmarks.synthetic import BUDGET, EPOCHS, FLOOR, HARD, NUM_CLASSES, SPACE, Landscape
 from pipeline.core.config import EpochResult
 from pipeline.core.effort import Effort
@@ -31,6 +32,7 @@ Array = NDArray[np.float64]
 
 HORIZON = 80
 SHOWN = (10, 20, 40, 80)
+LEVEL = 0.97
 VARIANTS = {"easy": {}, "hard": HARD}
 
 
@@ -88,6 +90,8 @@ class Options:
     """At a time."""
     output: Path | None = None
     """File for the table, beside the terminal."""
+    plot: Path | None = None
+    """File for the figure."""
 
 
 @cache
@@ -190,7 +194,7 @@ def main() -> None:
     """Run the searches and print their tables."""
     options = tyro.cli(Options)
     seeds = range(options.first_seed, options.first_seed + options.seeds)
-    text = ""
+    text, panels = "", {}
     with ProcessPoolExecutor(options.processes, get_context("spawn")) as executor:
         for variant in options.variant:
             traces = {}
@@ -199,8 +203,12 @@ def main() -> None:
                 traces[name] = list(executor.map(search, *zip(*jobs, strict=True)))
             text += table(variant, traces) + "\n\n"
             print(table(variant, traces), flush=True)
+            panels[variant] = {name: [one.truth for one in t] for name, t in traces.items()}
     if options.output:
         options.output.write_text(text)
+    if options.plot:
+        against, share_of = f"trials of {EPOCHS} epochs", "the true front's hypervolume"
+        draw(panels, options.plot, against=against, share_of=share_of, level=LEVEL)
 
 
 if __name__ == "__main__":

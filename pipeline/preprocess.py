@@ -76,14 +76,17 @@ def _make(options: PreprocessOptions) -> int:
     _configure(options)
     from pipeline.runtime import datasets
     from pipeline.runtime.sharding import plan_dataset
+    from pipeline.runtime.storage import absolute_uri
 
     name = datasets.dataset_name(source, layout.image_size)
-    uri = options.output or datasets.dataset_uri(name, options.store)
+    uri = absolute_uri(options.output or datasets.dataset_uri(name, options.store))
     datasets.reach(uri, options.state_dir, create=not options.dry_run)
     if options.dry_run:
         sys.stdout.write(f"{plan_dataset(source, name, uri, layout).describe(uri)}\n")
         return 0
-    return _made(uri, options.output or name, datasets.make_dataset(source, uri, layout))
+    info = datasets.make_dataset(source, uri, layout)
+    is_named = not options.output and options.store == PreprocessOptions.store
+    return _made(uri, name if is_named else uri, info)
 
 
 def _index(uri: str, options: PreprocessOptions) -> int:

@@ -85,6 +85,7 @@ def train(options: TrainOptions) -> int:
     from pipeline.learning.weights import WEIGHTS_FILE
     from pipeline.runtime import cluster, console, datasets
     from pipeline.runtime.groups import train_one
+    from pipeline.runtime.storage import absolute_uri
 
     console.log_to_file(options.state_dir / "logs" / "train.log")
     datasets.reach(options.store, options.state_dir)
@@ -93,7 +94,7 @@ def train(options: TrainOptions) -> int:
     data = replace(data, cache=options.cache, on_corrupt=options.on_corrupt)
     network = replace(chosen, num_classes=info.classes.num_classes)
     spec = TrialSpec(network, data, training, options.seed)
-    uri = f"{options.store.rstrip('/')}/trainings/{info.name}-{spec.id}"
+    uri = absolute_uri(f"{options.store.rstrip('/')}/trainings/{info.name}-{spec.id}")
     console.say(f"{network.label}: {network_size(network):,} parameters")
     cluster.connect()
     for result in train_one(spec, uri):

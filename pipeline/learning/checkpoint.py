@@ -16,10 +16,19 @@ CHECKPOINT_FILE = "checkpoint.pt"
 
 @dataclass(frozen=True)
 class Begun:
-    """An epoch that is not whole: its steps so far, and the sum of their losses over all ranks."""
+    """An epoch that is not whole.
+
+    Attributes:
+        steps: so far.
+        loss: their sum over all ranks.
+        train_s: seconds they took.
+        wait_s: those of them in which rank 0 had no batch to work on.
+    """
 
     steps: int = 0
     loss: float = 0.0
+    train_s: float = 0.0
+    wait_s: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from pipeline.learning.shards import FolderShards, MemoryShards, ShardCache, Sha
 from pipeline.learning.split import Split
 
 _BYTES_PER_PIXEL = 4  # three of the picture, one of the label
-_MEMORY_SHARE = 4  # a worker keeps at most a quarter of the free memory, since others want some too
 _MEMORY_LIMIT_BYTES = 4 << 30
+_CONTAINER = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,10 @@ class Dataset:
 
     def _best_cache(self, num_samples: int) -> CachePolicy:
         height, width = self.info.image_size
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        if num_samples * height * width * _BYTES_PER_PIXEL <= min(
-            free // _MEMORY_SHARE, _MEMORY_LIMIT_BYTES
-        ):
+        wanted = num_samples * height * width * _BYTES_PER_PIXEL
+        # There may be a worker on every core, each with two splits, and others want memory too.
+        share = free_bytes() // max(4, 2 * (os.cpu_count() or 1))
+        if wanted <= min(share, _MEMORY_LIMIT_BYTES):
             return "memory"
         return "none" if self.is_near else "disk"
 
@@ -79,6 +79,19 @@ class Dataset:
         if cache == "memory":
             return MemoryShards(self.shards, sizes)
         return DiskShards(self.shards, sizes, self.cache_dir, self.info.fingerprint)
+
+
+def free_bytes(container: Path = _CONTAINER) -> int:
+    """Return the memory that is free on this machine, but no more than this container may have.
+
+    Args:
+        container: where Linux tells the limit of the control group.
+    """
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    limit = container / "memory.max"
+    if limit.exists() and (text := limit.read_text().strip()).isdigit():
+        return min(free, int(text))
+    return free
 
 
 def open_dataset(

@@ -3,6 +3,7 @@
 import os
 import shutil
 import threading
+import time
 import uuid
 from collections import defaultdict
 from collections.abc import Mapping
@@ -13,6 +14,8 @@ from pipeline.learning.shards import WHOLE_SHARD_BYTES, ShardStore, read_whole
 
 _LIMIT_BYTES = 64 << 30
 _FREE_SHARE = 2  # at most half of what is free on the disk
+_PARTIAL = ".partial"
+_PARTIAL_S = 3600.0  # what was not whole by then never will be: its writer was killed
 
 
 def default_cache_dir() -> Path:
@@ -84,6 +87,9 @@ class DiskShards:
     def _open(self, limit_bytes: int | None) -> None:
         self._own.mkdir(parents=True, exist_ok=True)
         os.utime(self._own)  # last used now
+        for path in self._root.rglob(f"*{_PARTIAL}"):
+            if _last_used(path) < time.time() - _PARTIAL_S:
+                path.unlink(missing_ok=True)
         free = shutil.disk_usage(self._root).free // _FREE_SHARE
         held = _held_bytes(self._root)
         self._limit = min(_LIMIT_BYTES, held + free) if limit_bytes is None else limit_bytes
@@ -120,7 +126,7 @@ class DiskShards:
 def _write(path: Path, content: memoryview) -> bool:
     """Write a file whole or not at all; False if the disk is full, or not ours to write."""
     # A name of its own for each writer, since processes that share a cache may share a number.
-    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}{_PARTIAL}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial.write_bytes(content)
@@ -132,9 +138,9 @@ def _write(path: Path, content: memoryview) -> bool:
     return True
 
 
-def _last_used(folder: Path) -> float:
+def _last_used(path: Path) -> float:
     try:
-        return folder.stat().st_mtime
+        return path.stat().st_mtime
     except FileNotFoundError:  # another process made room
         return 0.0
 

@@ -64,19 +64,18 @@ def train(spec: TrialSpec, context: TrainContext) -> Iterator[EpochResult]:
     trainer = _Trainer(spec, context, dataset, train_split, model, optimizer)
     save = partial(_save, spec, context, dataset, model, optimizer)
     for epoch in range(len(results), spec.training.epochs):
+        trained = trainer.run_epoch(epoch, begun, partial(save, results))
         started = time.perf_counter()
-        train_loss, data_wait_s = trainer.run_epoch(epoch, begun, partial(save, results))
-        trained = time.perf_counter()
         confusion_KK = evaluate(model, val_split, dataset, context)
         result = EpochResult(
             epoch=epoch + 1,
             epochs=spec.training.epochs,
-            train_loss=train_loss,
+            train_loss=trained.loss / trained.steps,
             mean_iou=mean_iou(confusion_KK),
             class_iou=tuple(class_iou(confusion_KK).tolist()),
-            train_s=trained - started,
-            val_s=time.perf_counter() - trained,
-            data_wait_s=data_wait_s,
+            train_s=trained.train_s,
+            val_s=time.perf_counter() - started,
+            data_wait_s=trained.wait_s,
             corrupt=gathered((*train_split.corrupt, *val_split.corrupt), context),
         )
         if result.is_last:
@@ -124,33 +123,41 @@ class _Trainer:
             num_threads=_LOADER_THREADS[context.device.type == "cuda"],
         )
 
-    def run_epoch(
-        self, epoch: int, begun: Begun, save: Callable[[Begun], None]
-    ) -> tuple[float, float]:
-        """Return the mean loss of the epoch's steps, the same on every rank, and the seconds lost.
+    def run_epoch(self, epoch: int, begun: Begun, save: Callable[[Begun], None]) -> Begun:
+        """Train the rest of an epoch; return all of it, with a loss that is the same on every rank.
 
-        Lost are those in which this rank had no batch to work on.
+        Raises:
+            TrialFailed: the loss is no number.
+            MachineLeaves: what was trained so far is saved.
         """
+        started = time.perf_counter() - begun.train_s
         self.module.train()
         before = begun.loss if self.context.rank == 0 else 0.0
         total = torch.tensor(before, device=self.context.device)
         batches = self.loader.epoch(epoch, begun.steps)
-        waited_s = 0.0
+        wait_s = begun.wait_s
+
+        def so_far(steps: int) -> Begun:
+            loss = float(summed(total, self.context))
+            return Begun(steps, loss, time.perf_counter() - started, wait_s)
+
         for step in range(begun.steps, self.num_steps):
             leaves = step % _STEPS_BETWEEN_QUESTIONS == 0 and self.context.must_leave()
             if leaves or (step % _STEPS_BETWEEN_SAVES == 0 and step > begun.steps):
-                save(Begun(step, float(summed(total, self.context))))
+                save(so_far(step))
             if leaves:
                 raise MachineLeaves("its machine is about to be taken away; another goes on")
             asked = time.perf_counter()
             batch = next(batches)
-            waited_s += time.perf_counter() - asked
+            wait_s += time.perf_counter() - asked
             progress = (epoch + step / self.num_steps) / self.spec.training.epochs
             total += self.step(*self.placed(batch), learning_rate(self.spec.training, progress))
-        mean = float(summed(total, self.context)) / self.num_steps
-        if not np.isfinite(mean):
-            raise TrialFailed(f"the loss is {mean} in epoch {epoch + 1}: lower the learning rate")
-        return mean, waited_s
+        whole = so_far(self.num_steps)
+        if not np.isfinite(whole.loss):
+            raise TrialFailed(
+                f"the loss is {whole.loss} in epoch {epoch + 1}: lower the learning rate"
+            )
+        return whole
 
     def placed(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return normalised pictures (B, 3, H, W) and labels (B, H, W) on the device."""

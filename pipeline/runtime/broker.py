@@ -123,8 +123,11 @@ class Broker:
         return told.events[index]
 
     async def forget(self, job_id: str) -> None:
-        """Drop what is known of a job that has ended and that no one will follow again."""
+        """Drop a job that no one will follow again; a group that still trains it lets it go."""
         self.told.pop(job_id, None)
+        for group in self.groups.values():
+            if group.job is not None and group.job.id == job_id:
+                self._free(group)
 
     async def judge(self, job_id: str, epoch: int, goes_on: bool) -> None:
         """Tell the group that waits at this rung of this job whether to train on."""
@@ -152,9 +155,12 @@ class Broker:
         if self.closed:
             return Assignment(close=True)
         try:
-            group.job = await asyncio.wait_for(self.waiting.get(), _PATIENCE_S)
+            job = await asyncio.wait_for(self.waiting.get(), _PATIENCE_S)
         except TimeoutError:
             return Assignment(close=self.closed)
+        if job.id not in self.told:  # forgotten since
+            return Assignment()
+        group.job = job
         group.attempts, group.began = 1, self.clock()
         group.reached, group.last_error = 0, ""
         group.is_out, group.out_since = False, None
@@ -188,7 +194,14 @@ class Broker:
         """Remember why a group is about to die, in case its job never succeeds."""
         self.groups[group_id].last_error = cause
 
-    async def note_outage(self, group_id: int, cause: str, limit_s: float = OUTAGE_LIMIT_S) -> None:
+    async def note_leave(self, group_id: int, cause: str) -> None:
+        """Have the group's job tried again: a machine of its was taken away, with notice."""
+        group = self.groups[group_id]
+        if group.job is not None and not group.is_out:
+            self.told[group.job.id].add(Event(outage=cause))
+        group.is_out = True
+
+    async def note_outage(self, group_id: int, cause: str) -> None:
         """Have the group's job tried again, however often, until the outage has been too long.
 
         An attempt that trained for that long was over the one before it.
@@ -197,11 +210,11 @@ class Broker:
         if group.is_out:  # another rank was first
             return
         group.is_out = True
-        if group.out_since is None or now - group.began > limit_s:
+        if group.out_since is None or now - group.began > OUTAGE_LIMIT_S:
             group.out_since = now
             if group.job is not None:
                 self.told[group.job.id].add(Event(outage=cause))
-        elif now - group.out_since > limit_s:
+        elif now - group.out_since > OUTAGE_LIMIT_S:
             await self.break_off(cause)
 
     async def close(self) -> None:
@@ -217,11 +230,15 @@ class Broker:
                 self._end(group, Event(outage=self.broken, ends=True))
         while not self.waiting.empty():
             job = self.waiting.get_nowait()
-            self.told[job.id].add(Event(outage=self.broken, ends=True))
+            if job.id in self.told:
+                self.told[job.id].add(Event(outage=self.broken, ends=True))
 
     def _end(self, group: _Group, event: Event) -> None:
         assert group.job is not None
         self.told[group.job.id].add(event)
+        self._free(group)
+
+    def _free(self, group: _Group) -> None:
         group.job = None
         group.judged.set()
 

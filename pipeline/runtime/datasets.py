@@ -13,7 +13,14 @@ from pipeline.learning.folder import exists
 from pipeline.runtime import console, services
 from pipeline.runtime.indexing import ids_as_stored, index_dataset
 from pipeline.runtime.sharding import shard_dataset
-from pipeline.runtime.storage import abort_uploads, dataset_names, is_uri, open_folder, prepare
+from pipeline.runtime.storage import (
+    abort_uploads,
+    absolute_uri,
+    dataset_names,
+    is_uri,
+    open_folder,
+    prepare,
+)
 from pipeline.runtime.verification import Verdict, verify_dataset
 from pipeline.sources.classes import MaskClasses
 from pipeline.sources.registry import SOURCES, SourceRequest, open_source
@@ -28,10 +35,9 @@ def dataset_name(source: Source, image_size: tuple[int, int] | None) -> str:
 
 
 def dataset_uri(dataset: str, store: str) -> str:
-    """Return where a data set is: a URI is taken as it is, a name lies under the store."""
-    if is_uri(dataset):
-        return dataset.rstrip("/")
-    return f"{store.rstrip('/')}/datasets/{dataset}"
+    """Return where a data set is, from whatever folder: a name lies under the store."""
+    uri = dataset if is_uri(dataset) else f"{store.rstrip('/')}/datasets/{dataset}"
+    return absolute_uri(uri.rstrip("/"))
 
 
 def reach(uri: str, state_dir: Path, *, create: bool = True) -> None:

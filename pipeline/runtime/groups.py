@@ -6,7 +6,6 @@ group costs that once.
 
 import errno
 import functools
-import math
 import threading
 import time
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
 from pipeline.core.config import DataConfig, EpochResult, TrialSpec
 from pipeline.core.errors import (
+    DataError,
     MachineLeaves,
     PipelineError,
     ServiceUnavailable,
@@ -36,6 +36,7 @@ from pipeline.learning.denormals import flush_denormals
 from pipeline.learning.folder import Folder
 from pipeline.learning.loop import train
 from pipeline.learning.split import Split
+from pipeline.runtime import console
 from pipeline.runtime.broker import Assignment, Job, follow, start_broker
 from pipeline.runtime.cluster import has_gpus, num_slots
 from pipeline.runtime.s3_shards import open_stored
@@ -65,7 +66,15 @@ class WorkerContext:
 
 @functools.lru_cache(maxsize=1)
 def _opened(data: DataConfig) -> tuple[Dataset, Split, Split]:
-    dataset = open_stored(data.uri, data)
+    """Open the splits.
+
+    Raises:
+        ServiceUnavailable: the data set is gone or another one, which is no fault of a training.
+    """
+    try:
+        dataset = open_stored(data.uri, data)
+    except DataError as cause:
+        raise ServiceUnavailable(str(cause)) from cause
     train_split, val_split = (
         dataset.split(name, data.cache, skip_corrupt=data.on_corrupt == "skip")
         for name in ("train", "val")
@@ -114,6 +123,8 @@ def train_one(spec: TrialSpec, uri: str) -> Iterator[EpochResult]:
         for _, event in follow(broker, [job]):
             if event.ends and event.outage:
                 raise ServiceUnavailable(f"{event.outage}; the same command goes on")
+            if event.outage:
+                console.say(f"waits: {event.outage}")
             if event.failure:
                 raise TrialFailed(event.failure)
             if event.result:
@@ -166,10 +177,11 @@ def _work(config: dict[str, Any]) -> None:
             _do(job, worker, group_id, broker)
         except Exception as error:
             if isinstance(error, MachineLeaves):
-                ray.get(broker.note_outage.remote(group_id, str(error), math.inf))
+                ray.get(broker.note_leave.remote(group_id, str(error)))
             elif _is_outage(error):
                 ray.get(broker.note_outage.remote(group_id, one_line(error)))
             elif isinstance(error, PipelineError):
+                _opened.cache_clear()  # the next training looks anew what is there
                 ray.get(broker.fail.remote(group_id, str(error)))
                 if world_size == 1:
                     continue

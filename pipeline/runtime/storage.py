@@ -44,7 +44,7 @@ def open_folder(uri: str, *, create: bool = True) -> Folder:
 
 def absolute_uri(uri: str) -> str:
     """Return a URI that means the same from every folder."""
-    return uri if uri.startswith("s3://") else str(Path(uri).expanduser().resolve())
+    return uri if "://" in uri else str(Path(uri).expanduser().resolve())
 
 
 def prepare(uri: str, *, create: bool = True) -> None:

@@ -1,5 +1,6 @@
 """One training as a user types it, and what a killed worker costs."""
 
+import os
 import re
 import signal
 from pathlib import Path
@@ -59,7 +60,9 @@ def test_a_damaged_sample_ends_a_training_by_name_or_is_left_out_and_told(
     content[content.index(b"IDAT") + 6] ^= 1  # in the first sample's picture
     tar.write_bytes(content)
 
-    words = (*WORDS[:-1], "8", "--dataset", str(out), "--epochs", "1", "--store", str(tmp_path))
+    # Workers are in folders of their own: what is given from here must be found there.
+    here, there = (os.path.relpath(path) for path in (out, tmp_path))
+    words = (*WORDS[:-1], "8", "--dataset", here, "--epochs", "1", "--store", there)
     failed = shell.run("train", *words)
     assert failed.returncode == 1
     assert re.search(r"error: sample 0 in \w+/train-000000.tar is damaged", failed.stderr)
@@ -67,4 +70,6 @@ def test_a_damaged_sample_ends_a_training_by_name_or_is_left_out_and_told(
     done = shell.run("train", *words, "--on-corrupt", "skip")
     assert done.returncode == 0, done.stderr
     assert "could not be read and were left out: 1, such as: sample 0" in done.stderr
+    assert Path(done.stdout.rpartition("weights: ")[2].strip()).is_relative_to(tmp_path)
+    assert list((tmp_path / "trainings").rglob("*.safetensors"))
     assert shell.run("preprocess", "--verify", str(out)).returncode == 1

@@ -18,7 +18,7 @@ from PIL import Image
 from pipeline.core.config import CachePolicy, DataConfig
 from pipeline.core.errors import CorruptSample, DataError
 from pipeline.core.manifest import DATASET_FILE, MANIFEST_FILE, SampleRecord
-from pipeline.learning.dataset import Dataset, open_dataset
+from pipeline.learning.dataset import Dataset, free_bytes, open_dataset
 from pipeline.learning.records import SCHEMA, Records, read_records, records_table, write_records
 from pipeline.learning.shards import FolderShards, MemoryShards
 from pipeline.learning.split import Split
@@ -310,6 +310,17 @@ def far_away(written: Written, cache_dir: Path) -> tuple[Dataset, CountedShards]
 
 def shard_names(written: Written) -> set[str]:
     return {record.shard for record in written.records}
+
+
+@pytest.mark.parametrize(("limit", "is_one"), [("1048576\n", True), ("max\n", False)])
+def test_a_container_has_no_more_memory_than_its_limit(
+    tmp_path: Path, limit: str, is_one: bool
+) -> None:
+    here = free_bytes(tmp_path)
+    (tmp_path / "memory.max").write_text(limit)
+
+    assert here > 1 << 20
+    assert (free_bytes(tmp_path) == 1 << 20) == is_one
 
 
 @pytest.mark.parametrize("cache", ["auto", "none", "disk", "memory"])

@@ -4,6 +4,7 @@ import ctypes
 import os
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -190,6 +191,21 @@ def test_opening_a_data_set_is_using_it(source: CountedShards, tmp_path: Path) -
     cache_of(source, tmp_path, limit=9 * NUM_BYTES)
 
     assert {path.name for path in tmp_path.iterdir()} == {"older", "own"}
+
+
+def test_what_a_killed_writer_left_goes_and_what_is_being_written_stays(
+    source: CountedShards, tmp_path: Path
+) -> None:
+    for data_set in ("own", "other"):
+        other_data_set(tmp_path, data_set, 1, 1000)
+        for name, age_s in (("old", 7200), ("new", 60)):
+            path = tmp_path / data_set / "gen" / f"x.tar.{name}.partial"
+            path.touch()
+            os.utime(path, (time.time() - age_s,) * 2)
+    cache_of(source, tmp_path)
+
+    left = {path.name for path in tmp_path.rglob("*.partial")}
+    assert left == {"x.tar.new.partial"}
 
 
 @pytest.mark.parametrize("left", [0, 1, 650])

@@ -26,7 +26,7 @@ from pipeline.core.cost import count_macs, count_parameters
 from pipeline.core.errors import CorruptSample, DataError, MachineLeaves, TrialFailed, UsageError
 from pipeline.core.peer import Peer
 from pipeline.learning import loop
-from pipeline.learning.checkpoint import CHECKPOINT_FILE, load_checkpoint
+from pipeline.learning.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
 from pipeline.learning.context import LocalContext
 from pipeline.learning.evaluation import evaluate
 from pipeline.learning.folder import Folder
@@ -167,11 +167,14 @@ def test_a_training_killed_within_an_epoch_goes_on_from_there_to_the_bit(
         until_then.setattr(loop._Trainer, "step", dies)
         with pytest.raises(ConnectionResetError):
             list(train(SPEC, context_at(tmp_path)))
-    killed = load_checkpoint(context_at(tmp_path).checkpoints, SPEC)
+    folder = context_at(tmp_path).checkpoints
+    killed = load_checkpoint(folder, SPEC)
+    assert killed
+    save_checkpoint(folder, replace(killed, begun=replace(killed.begun, train_s=1000.0)))
     resumed = list(train(SPEC, context_at(tmp_path)))
 
-    assert killed
     assert (len(killed.results), killed.begun.steps) == divmod(steps, 2)
+    assert resumed[len(killed.results)].train_s > 1000  # the steps before count, with their time
     assert curve(resumed) == curve(whole.results)
     assert (tmp_path / WEIGHTS_FILE).read_bytes() == whole.weights
 

@@ -1,7 +1,6 @@
 """The broker's rules, on its own event loop: who gets a job, and what a death costs."""
 
 import asyncio
-import math
 from collections.abc import Coroutine
 from typing import Any
 
@@ -228,12 +227,7 @@ def test_an_outage_without_end_breaks_off_everything_and_fails_nothing() -> None
 
 
 @pytest.mark.usefixtures("without_pauses")
-@pytest.mark.parametrize(
-    ("limit_s", "told"),
-    [(OUTAGE_LIMIT_S, 10 * MAX_ATTEMPTS), (math.inf, 1)],
-    ids=["long training in between", "machines that leave"],
-)
-def test_what_is_not_one_long_outage_breaks_off_nothing(limit_s: float, told: int) -> None:
+def test_outages_with_long_training_in_between_break_off_nothing() -> None:
     async def scene() -> None:
         now = 0.0
         broker = Broker(clock=lambda: now)
@@ -241,11 +235,53 @@ def test_what_is_not_one_long_outage_breaks_off_nothing(limit_s: float, told: in
         for _ in range(10 * MAX_ATTEMPTS):
             assert (await broker.next_assignment(0)).job == JOB
             now += OUTAGE_LIMIT_S + 1  # of an epoch that takes longer
-            await broker.note_outage(0, "gone", limit_s)
-            await broker.note_outage(0, "gone", limit_s)  # by another rank
+            await broker.note_outage(0, "gone")
 
-        assert broker.told[JOB.id].events == told * [Event(outage="gone")]
+        assert broker.told[JOB.id].events == 10 * MAX_ATTEMPTS * [Event(outage="gone")]
         assert not broker.broken
+
+    play(scene())
+
+
+@pytest.mark.usefixtures("without_pauses")
+def test_machines_that_leave_break_off_nothing_nor_bring_an_outage_nearer() -> None:
+    async def scene() -> None:
+        now = 0.0
+        broker = Broker(clock=lambda: now)
+        await broker.submit(JOB)
+        for _ in range(10 * MAX_ATTEMPTS):
+            assert (await broker.next_assignment(0)).job == JOB
+            await broker.note_leave(0, "leaves")
+            await broker.note_leave(0, "leaves")  # by another rank
+            now += OUTAGE_LIMIT_S + 1  # until there is another machine
+        assert (await broker.next_assignment(0)).job == JOB
+        await broker.note_outage(0, "S3 does not answer")
+
+        leaves = 10 * MAX_ATTEMPTS * [Event(outage="leaves")]
+        assert broker.told[JOB.id].events == [*leaves, Event(outage="S3 does not answer")]
+        assert not broker.broken
+
+    play(scene())
+
+
+def test_a_job_that_is_forgotten_frees_the_group_that_trains_it() -> None:
+    async def scene() -> None:
+        broker = Broker()
+        waits = Job("b", "{}", "folder")
+        for job in (RUNG_JOB, waits, JOB):
+            await broker.submit(job)
+        await broker.next_assignment(0)
+        posted = asyncio.create_task(broker.post(0, result(1)))
+        await broker.event("r", 0)
+        await broker.forget("r")
+        await broker.forget("b")
+
+        assert not await posted
+        assert (await broker.next_assignment(0)).job is None  # it was the forgotten one's turn
+        assert (await broker.next_assignment(0)).job == JOB
+        await broker.submit(waits)
+        await broker.forget("b")
+        await broker.close()
 
     play(scene())
 

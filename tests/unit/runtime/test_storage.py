@@ -37,7 +37,8 @@ def test_only_s3_and_folders_are_places_for_data(uri: str) -> None:
 def test_a_name_lies_under_the_store_and_a_uri_where_it_says() -> None:
     assert dataset_uri("camvid", "s3://bucket/a/") == "s3://bucket/a/datasets/camvid"
     assert dataset_uri("s3://other/camvid/", "s3://bucket") == "s3://other/camvid"
-    assert dataset_uri("./data", "s3://bucket") == "./data"
+    assert dataset_uri("./data", "s3://bucket") == str(Path("data").resolve())
+    assert dataset_uri("camvid", "store/") == str(Path("store/datasets/camvid").resolve())
 
 
 def test_only_finished_data_sets_are_listed(tmp_path: Path) -> None:
