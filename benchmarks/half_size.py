@@ -40,7 +40,7 @@ def networks(num_classes: int) -> tuple[Architecture, ...]:
     return published, replace(
         published,
         num_blocks_2=6,
-        num_blocks_3=2,
+        num_blocks_3=3,
         widths=(24, 64, 112),
         dilations_2=(1,),
         dilations_3=(2,),

@@ -37,7 +37,7 @@ _TEXT = """# A search while something breaks
 make chaos
 ```
 
-On {load}. Each search has a few trials of three epochs on 384 generated scenes of 32x48;
+On {load}. Each search has a few trials of three epochs on 256 generated scenes of 32x48;
 the fault strikes in the middle of an epoch, after the first trial. The seconds are those from the
 fault to the beginning of the next epoch that was trained whole. Every curve was equal to that of
 the same training in one process without a cluster; for two ranks there was none to compare with.

@@ -235,7 +235,7 @@ def running_site(folder: Path, place: Place = Site.place, **more: str) -> Iterat
     }
     try:
         with patch.dict(os.environ, environment):
-            source = Streets(num_train=384, num_val=48, image_size=(32, 48))
+            source = Streets(num_train=256, num_val=48, image_size=(32, 48))
             shard_dataset(source, DATASET, site.dataset_uri, Layout(), run=in_process)
         with site.head():
             yield site

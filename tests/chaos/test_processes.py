@@ -81,10 +81,12 @@ def test_a_node_is_taken_away_with_notice(
     with ExitStack() as nodes:
         node = nodes.enter_context(site.worker())
 
-        def strike() -> None:
+        def strike() -> float:
             node.process.terminate()
             wait_until(lambda: " waits: " in search.log.read_text(), "a word of the training")
+            left = time.time()
             nodes.enter_context(site.worker())
+            return left
 
         search.start()
         row = search.disturb("SIGTERM to the node that trains", strike)
