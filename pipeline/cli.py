@@ -1,5 +1,6 @@
 """What every command shares: parsing, one line for an error, the exit code."""
 
+import errno
 import sys
 from collections.abc import Callable
 from typing import TypeVar
@@ -23,6 +24,12 @@ def run_command(name: str, options_type: type[Options], run: Callable[[Options],
     except PipelineError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        place = error.filename or "where --state-dir, --store or the temporary folder is"
+        sys.stderr.write(f"error: the disk is full: {place}; make room, the same command goes on\n")
+        return 1
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         return 130

@@ -11,11 +11,11 @@ from typing import Any
 
 from mlflow.exceptions import MlflowException
 
+from pipeline.core.effort import Effort
 from pipeline.core.errors import PipelineError
 from pipeline.learning.denormals import flush_denormals
 from pipeline.runtime import cluster, services
 from pipeline.runtime.about import StudyAbout, command_line, machine, versions
-from pipeline.runtime.champion import Champion
 from pipeline.runtime.confirmation_table import confirmation_json
 from pipeline.runtime.confirmations import Confirmations, Retraining
 from pipeline.runtime.confirming import Confirmation, confirmation_of
@@ -28,7 +28,7 @@ from pipeline.runtime.registration import register_champion
 from pipeline.runtime.retraining import train_again
 from pipeline.runtime.search_plan import SearchPlan
 from pipeline.runtime.storage import absolute_uri
-from pipeline.runtime.study import Study, TrialRecord
+from pipeline.runtime.study import State, Study, TrialRecord
 from pipeline.runtime.study_storage import study_folder
 from pipeline.runtime.summary import Outcome, note
 from pipeline.runtime.tracking import StudyTracker, check_mlflow
@@ -52,7 +52,7 @@ def run_search(plan: SearchPlan, study: Study, known: Confirmations) -> Outcome:
     """
     started = time.monotonic()
     flush_denormals()  # this process scores the champion, and a sampler may use torch before
-    more = _ended_by(plan, study, 0.0) is None
+    more = _ended_by(plan.effort, study, 0.0) is None
     to_train = more or bool(_pending(plan, study, known))
     with ThreadPoolExecutor(1) as executor:
         mlflow_ready = executor.submit(_start_mlflow, plan.state_dir)
@@ -70,29 +70,44 @@ def run_search(plan: SearchPlan, study: Study, known: Confirmations) -> Outcome:
     )
     tracker.tag({"cgnet.command": about.command})
     ended_by = None
-    with _groups(plan, study, to_train) as (slots, broker):
-        if more:
-            _train(plan, study, tracker, started, slots, broker)
-        ended_by = _ended_by(plan, study, time.monotonic() - started)
-        if plan.num_seeds and to_train and ended_by and not _confirm(plan, study, known, broker):
-            ended_by = None
-    trials = study.trials()
-    confirmation = None
-    if plan.num_seeds and ended_by:
-        confirmation = confirmation_of(plan.confirmation(study), study, known)
-    picture = _draw(plan, study, trials, tracker, confirmation)
-    champion = None
-    if (best := find_champion(plan, study, known, confirmation)) is not None:
-        champion = _register(plan, best, tracker.run_id)
+    with _closed_if_it_fails(tracker):
+        with _groups(plan, study, to_train) as (slots, broker):
+            if more:
+                _train(plan, study, tracker, started, slots, broker)
+            ended_by = _ended_by(plan.effort, study, time.monotonic() - started)
+            if to_train and plan.num_seeds and ended_by:
+                ended_by = ended_by if _confirm(plan, study, known, broker) else None
+        trials = study.trials()
+        confirmation = None
+        if plan.num_seeds and ended_by:
+            confirmation = confirmation_of(plan.confirmation(study), study, known)
+        picture = _draw(plan, study, trials, tracker, confirmation)
+        champion = _register(plan, study, known, confirmation, tracker.run_id)
     lost = tracker.close(finished=ended_by is not None)
     return Outcome(trials, ended_by, picture, tracker.address, champion, confirmation, lost)
 
 
-def _register(plan: SearchPlan, best: Champion, run_id: str) -> str | None:
-    """Register the champion; a search whose MLflow went away ends without, and says so."""
+@contextmanager
+def _closed_if_it_fails(tracker: StudyTracker) -> Iterator[None]:
     try:
-        return register_champion(best, plan.info, run_id=run_id)
-    except (MlflowException, OSError) as error:
+        yield
+    except BaseException:
+        tracker.close(finished=False)
+        raise
+
+
+def _register(
+    plan: SearchPlan,
+    study: Study,
+    known: Confirmations,
+    confirmation: Confirmation | None,
+    run_id: str,
+) -> str | None:
+    """Register the champion, if there is one; what keeps it from being so costs no result."""
+    try:
+        best = find_champion(plan, study, known, confirmation)
+        return register_champion(best, plan.info, run_id=run_id) if best else None
+    except (MlflowException, PipelineError, OSError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         if isinstance(error, MlflowException) and not is_refusal(error):
             reason = "MLflow does not answer, or is not this study's"
@@ -110,11 +125,13 @@ def _start_mlflow(state_dir: Path) -> None:
     check_mlflow()
 
 
-def _ended_by(plan: SearchPlan, study: Study, seconds: float) -> str | None:
+def _ended_by(effort: Effort, study: Study, seconds: float) -> str | None:
     """Return what has ended the search, or None when there is more to do."""
+    if any(trial.state is State.RUNNING for trial in study.trials()):
+        return None  # an interrupted one goes on, whatever limit has been reached
     if study.is_used_up:
         return "every network that fits"
-    return plan.effort.spent(study.progress, seconds)
+    return effort.spent(study.progress, seconds)
 
 
 @contextmanager
@@ -126,7 +143,7 @@ def _groups(plan: SearchPlan, study: Study, to_train: bool) -> Iterator[tuple[in
     workers = plan.training.num_workers
     slots = cluster.num_slots(workers)
     if plan.effort.trials is not None and not plan.num_seeds:
-        slots = min(slots, plan.effort.trials - study.progress.trials)
+        slots = min(slots, max(1, plan.effort.trials - study.progress.trials))
     with training_groups(slots, workers) as broker:
         yield slots, broker
 

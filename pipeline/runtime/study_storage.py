@@ -61,10 +61,23 @@ def _journal(state_dir: Path, name: str, keep: bool) -> Iterator[BaseStorage]:
             ) from cause
         lock.write(str(os.getpid()))
         path = folder / f"{name}.journal"
+        if path.exists():
+            _drop_torn_line(path)
         if keep or path.exists():
             yield JournalStorage(JournalFileBackend(str(path), _Ours(str(path))))
         else:
             yield InMemoryStorage()
+
+
+def _drop_torn_line(journal: Path) -> None:
+    """Drop the part of a line that a killed driver, or a full disk, left at the end.
+
+    Optuna reads over it once, and writes the next line behind it, which nobody can read then.
+    """
+    content = journal.read_bytes()
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        os.truncate(journal, whole)
 
 
 def study_names(state_dir: Path) -> list[str]:

@@ -7,8 +7,10 @@ checkpoint.
 
 import logging
 import shutil
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -79,7 +81,7 @@ def run_trials(
     trainable = tune.with_parameters(_trial, broker=broker)
     # It would print the trace of an actor that died, though another follows the trial.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    tune.Tuner(
+    tuner = tune.Tuner(
         # A trial waits for a training group, so it needs no CPU but a place in the queue.
         tune.with_resources(trainable, {"cpu": 0, "memory": 1}),
         tune_config=tune.TuneConfig(
@@ -94,10 +96,23 @@ def run_trials(
             failure_config=tune.FailureConfig(max_failures=_ACTOR_DEATHS),
             verbose=0,
         ),
-    ).fit()
+    )
+    with keeping_signals():
+        tuner.fit()
     shutil.rmtree(scratch / study.name, ignore_errors=True)
     if searcher.outage:
         raise ServiceUnavailable(f"{searcher.outage}; the same command goes on")
+
+
+@contextmanager
+def keeping_signals() -> Iterator[None]:
+    """Take the handlers back that Tune leaves behind: a later Ctrl-C would do nothing."""
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGUSR1)}
+    try:
+        yield
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
 
 
 def _trial(config: dict[str, Any], broker: Any) -> None:

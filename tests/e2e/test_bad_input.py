@@ -94,6 +94,14 @@ def test_an_unknown_data_set_is_told_with_those_there_are(shell: Shell, dataset:
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("name", ["a/b", "../x", "it's", ""])
+def test_a_name_that_is_none_is_refused(shell: Shell, name: str) -> None:
+    done = shell.run("search", *BUDGET, "--name", name)
+
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: --name {name!r} cannot name a study: use letters")
+
+
 def test_a_data_set_that_was_not_made_is_told_with_how_to(shell: Shell) -> None:
     done = shell.run("search", *BUDGET, "--dataset", "camvid-120x160")
 

@@ -11,6 +11,7 @@ from pipeline.core.config import EpochResult, TrainConfig
 from pipeline.core.effort import Effort
 from pipeline.core.errors import UsageError
 from pipeline.core.space import Pool, load_space
+from pipeline.runtime import session
 from pipeline.runtime.preview import Images, preview, preview_confirmation
 from pipeline.runtime.proposals import NUM_START, start_rows
 from pipeline.runtime.study import (
@@ -144,6 +145,28 @@ def test_a_proposal_that_was_cut_short_is_no_trial(tmp_path: Path) -> None:
         after = study.propose()
         assert after is not None
         assert [trial.number for trial in study.trials()] == [whole.number, after.number]
+
+
+def test_a_line_that_was_cut_short_costs_nothing_else(tmp_path: Path) -> None:
+    """As a full disk leaves it: what comes after must not be written behind it."""
+    for numbers in ([0], [0, 1], [0, 1, 2]):
+        with study_storage(tmp_path, "s") as storage:
+            study = Study(storage, "s", pool(), SETTINGS, seed=0)
+            study.propose()
+            assert [trial.number for trial in study.trials()] == numbers
+        with (tmp_path / "studies" / "s.journal").open("ab") as journal:
+            journal.write(b'{"op_code": 4, "worker_id"')
+
+
+def test_an_interrupted_trial_goes_on_whatever_limit_was_reached() -> None:
+    study = Study(in_memory(), "s", pool(), SETTINGS, seed=0)
+    trial = study.propose()
+    assert trial
+    effort = Effort(epochs=1, seconds=1.0)
+    assert session._ended_by(effort, study, 2.0) is None
+
+    finish(study, trial, 0.5)
+    assert session._ended_by(effort, study, 0.0) == "1 epochs"
 
 
 def test_a_result_that_comes_again_is_not_kept_twice() -> None:

@@ -1,5 +1,6 @@
 """What Tune's searcher does with what becomes of a trial."""
 
+import signal
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +12,7 @@ from pipeline.core.config import DataConfig, TrainConfig, TrialSpec
 from pipeline.core.space import load_space
 from pipeline.runtime.broker import Event
 from pipeline.runtime.study import State, Study, TrialRecord
-from pipeline.runtime.trials import StudySearcher
+from pipeline.runtime.trials import StudySearcher, keeping_signals
 
 
 class NoBroker:
@@ -58,6 +59,14 @@ def test_a_trial_that_is_interrupted_while_it_waits_is_no_outage(searcher: Study
 
     assert not searcher.outage
     assert states(searcher) == [State.RUNNING]
+
+
+def test_ctrl_c_is_not_left_to_tune() -> None:
+    """Tune puts its own handler in place and, when nobody pressed it, leaves it there."""
+    with keeping_signals():
+        signal.signal(signal.SIGINT, lambda *_: None)
+
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_a_failure_is_kept_with_its_cause(searcher: StudySearcher) -> None:
