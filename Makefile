@@ -20,7 +20,7 @@ OPTIONS ?=
 SECONDS ?= 60
 TARGET ?=
 
-.PHONY: help setup check check-infra sbom hashes format test e2e chaos fuzz test-browser screenshots preprocess \
+.PHONY: help setup check check-infra sbom hashes format test e2e chaos chaos-network fuzz test-browser screenshots preprocess \
   search services-up services-down clean
 
 help:  ## show this
@@ -73,7 +73,11 @@ e2e: $(READY)  ## the commands as a user types them
 
 chaos: $(READY)  ## break a running search in many ways (Debian: apt-get install postgresql gcc)
 	timeout --signal=INT 20m $(BIN)/pytest tests/chaos -p no:randomly \
-	  --table docs/results/$$(date +%F)-chaos.md
+	  --ignore tests/chaos/test_two_machines.py --table docs/results/$$(date +%F)-chaos.md
+
+chaos-network: $(READY)  ## and one over two machines, namespaces of the network (root on Linux)
+	timeout --signal=INT 10m $(BIN)/pytest tests/chaos/test_two_machines.py -p no:randomly \
+	  --table docs/results/$$(date +%F)-chaos-network.md
 
 fuzz: $(FUZZ_READY)  ## bad bytes for every reader, a minute each: [TARGET=tar] [SECONDS=60]
 	$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(TARGET)
