@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils.memory_format import convert_conv2d_weight_memory_format
 
 from pipeline.core.config import EpochResult, TrainConfig, TrialSpec
 from pipeline.core.errors import MachineLeaves, TrialFailed
@@ -51,7 +52,7 @@ def train(spec: TrialSpec, context: TrainContext) -> Iterator[EpochResult]:
     dataset, train_split, val_split = context.dataset(spec)
     torch.manual_seed(spec.seed)
     model = build(spec.architecture).to(context.device)
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch documents it, its stub does not
+    convert_conv2d_weight_memory_format(model, torch.channels_last)
     optimizer = make_optimizer(model, spec.training)
     results: tuple[EpochResult, ...] = ()
     begun = Begun()
