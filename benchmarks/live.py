@@ -4,7 +4,7 @@
     python -m benchmarks.live --dataset DATA --work WORK [--minutes 15] [--floor 40]
 
 Ours is `pipeline.search` as a user calls it, its services included. The rival is what the two
-libraries give without us: `tune.run` with `OptunaSearch`, TPE for accuracy and size, every training
+libraries give without us: `Tuner` with `OptunaSearch`, TPE for accuracy and size, every training
 to its end. Both train by our loop on the default space, on one thread each, as many at once as the
 machine has cores; what is not complete after MINUTES does not count. A network over the budget
 costs the rival nothing: it is told 0 at once. Then the networks of both fronts are trained again
@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -122,7 +122,7 @@ def search_plainly(options: Options) -> None:
             max_concurrent_trials=cores,
             time_budget_s=60 * options.minutes,
         ),
-        run_config=tune.RunConfig(storage_path=str(options.work.resolve() / "tune"), verbose=0),
+        run_config=tune.RunConfig(storage_path=str(options.work / "tune"), verbose=0),
     ).fit()
 
 
@@ -131,14 +131,19 @@ def plain(options: Options) -> list[Found]:
     path = options.work / "plain.jsonl"
     if not path.exists():
         words = [f"--{name}={value}" for name, value in asdict(options).items() if name != "rival"]
-        command = [sys.executable, "-m", "benchmarks.live", *words, "--rival"]
-        process = subprocess.Popen(command, stdout=sys.stderr)
+        whole = [sys.executable, "-m", "benchmarks.live", *words, "--rival"]
+        process = subprocess.Popen(whole, stdout=sys.stderr)
         try:
             process.wait(60 * options.minutes)
         except subprocess.TimeoutExpired:
             process.terminate()
             process.wait()
     return [Found(**json.loads(line)) for line in path.read_text().splitlines()]
+
+
+def command(module: str, *words: str) -> None:
+    """Run a command of ours that has to go well."""
+    subprocess.run((sys.executable, "-m", f"pipeline.{module}", *words), check=True)
 
 
 def ours(options: Options) -> list[Found]:
@@ -148,8 +153,8 @@ def ours(options: Options) -> list[Found]:
         options.work.mkdir(parents=True, exist_ok=True)
         started.write_text(str(time.time()))
         words = {
-            "dataset": options.dataset.resolve(),
-            "store": (options.work / "store").resolve(),
+            "dataset": options.dataset,
+            "store": options.work / "store",
             "state-dir": state,
             "budget": options.budget,
             "space": SPACE,
@@ -159,9 +164,10 @@ def ours(options: Options) -> list[Found]:
             "confirm": 0,
         }
         flags = [f"--{name}={value}" for name, value in words.items()]
-        for command in (("search", *flags), ("services", "down", f"--state-dir={state}")):
-            module, *arguments = command
-            subprocess.run((sys.executable, "-m", f"pipeline.{module}", *arguments), check=True)
+        try:
+            command("search", *flags)
+        finally:
+            command("services", "down", f"--state-dir={state}")
     end_ms = 1e3 * (float(started.read_text()) + 60 * options.minutes)
     (name,) = study_names(state)
     study = reading_storage(state, name).get_study_id_from_name(name)
@@ -181,9 +187,8 @@ def front(found: list[Found]) -> list[Found]:
 def retrained(options: Options, network: dict[str, Any], seed: int) -> float:
     """Return the mean IoU of a network on its front with a seed that no search saw."""
     architecture = Architecture.from_dict(network)
-    return curve(options, architecture, seed, options.work / f"again-{architecture.id}-{seed}")[
-        -1
-    ].mean_iou
+    folder = options.work / f"again-{architecture.id}-{seed}"
+    return curve(options, architecture, seed, folder)[-1].mean_iou
 
 
 def area(points: list[tuple[int, float]], options: Options) -> float:
@@ -212,6 +217,8 @@ def scored(options: Options, name: str, found: list[Found]) -> tuple[str, ...]:
 def main() -> None:
     """Search twice, train the fronts again, print the table."""
     options = tyro.cli(Options)
+    # Tune has its workers in folders of their own.
+    options = replace(options, dataset=options.dataset.resolve(), work=options.work.resolve())
     if options.rival:
         search_plainly(options)
         return
