@@ -211,7 +211,7 @@ def scored(options: Options, name: str, found: list[Found]) -> tuple[str, ...]:
     claimed = area([(one.num_params, one.mean_iou) for one in chosen], options)
     again = area([(one.num_params, mean) for one, mean in zip(chosen, means, strict=True)], options)
     counts = str(len(found)), str(len(chosen))
-    return (name, *counts, f"{claimed:,.0f}", f"{again:,.0f}", f"{means.max():.2%}")
+    return (name, *counts, f"{claimed:,.0f}", f"{again:,.0f}", f"{max(means, default=0):.2%}")
 
 
 def main() -> None:
