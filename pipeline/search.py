@@ -1,6 +1,5 @@
 """`python -m pipeline.search`: the front of mean IoU against size, within a parameter budget."""
 
-import re
 import shlex
 import sys
 from dataclasses import dataclass, field, replace
@@ -14,7 +13,7 @@ from pipeline.core.config import COMPARED, CachePolicy, CorruptPolicy, TrainConf
 from pipeline.core.errors import UsageError
 from pipeline.core.units import format_count, format_duration, parse_count
 from pipeline.recipe_options import RecipeOptions
-from pipeline.search_options import ConfirmOptions, EffortOptions, StrategyOptions
+from pipeline.search_options import ConfirmOptions, EffortOptions, StrategyOptions, check_study_name
 
 if TYPE_CHECKING:
     from pipeline.core.space import SearchSpace
@@ -75,19 +74,13 @@ class SearchOptions:
     or sqlite:///file. Give the password by PGPASSFILE, PGSERVICEFILE or PGPASSWORD."""
 
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-
-
 def search(options: SearchOptions) -> int:
     """Search; print the front, where its picture is, and where MLflow shows it."""
     from pipeline.core.space import load_space  # numpy: not needed for --help
 
     budget = parse_count(options.budget)
-    if options.name is not None and not _NAME.fullmatch(options.name):
-        raise UsageError(
-            f"--name {options.name!r} cannot name a study: use letters, digits, '.', '_' and '-', "
-            "and begin with a letter or a digit"
-        )
+    check_study_name("--name", options.name)
+    check_study_name("--warm-start", options.strategy.warm_start)
     effort, floor = options.effort.effort(), options.strategy.checked_floor()
     peers = options.after.checked_peers()
     if options.simulate is not None:

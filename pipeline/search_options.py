@@ -1,5 +1,6 @@
 """Groups of the options of `python -m pipeline.search`, and what they mean."""
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,6 +11,20 @@ from pipeline.core.units import parse_duration
 
 DEFAULT_TRIALS = 10
 DEFAULT_SEEDS = 3
+_STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def check_study_name(option: str, name: str | None) -> None:
+    """Check that an option names a study, if it is given: files are called by that name.
+
+    Raises:
+        UsageError: it does not.
+    """
+    if name is not None and not _STUDY_NAME.fullmatch(name):
+        raise UsageError(
+            f"{option} {name!r} cannot name a study: use letters, digits, '.', '_' and '-', "
+            "and begin with a letter or a digit"
+        )
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,13 @@
 """Settings for all tests; a test's tier is the folder it is in."""
 
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pipeline.runtime import environment
+from tests.disk import Mount, mount_tmpfs, unmount
 
 _TESTS = Path(__file__).parent
 
@@ -26,3 +28,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         tier = item.path.relative_to(_TESTS).parts[0]
         if tier in ("integration", "e2e", "browser", "chaos"):
             item.add_marker(tier)
+
+
+@pytest.fixture
+def mount(tmp_path: Path) -> Iterator[Mount]:
+    """Return what mounts a disk of 1 MB, or of another size, or changes how it is mounted."""
+    path = tmp_path / "disk"
+    path.mkdir()
+    mounted = False
+
+    def make(flags: int = 0, size: str = "1M") -> Path:
+        nonlocal mounted
+        mount_tmpfs(path, size, flags)
+        mounted = True
+        return path
+
+    yield make
+    if mounted:
+        unmount(path)

@@ -15,7 +15,7 @@ import onnxruntime as ort
 import torch
 from torch import Tensor, nn
 
-from pipeline.core.errors import DataError
+from pipeline.core.errors import DataError, one_line
 from pipeline.learning.augment import normalise
 from pipeline.learning.latency import Timing, any_pictures, timed
 from pipeline.learning.segmenter import Segmenter
@@ -59,11 +59,17 @@ def export_onnx(segmenter: Segmenter) -> OnnxNetwork:
     """Return a network with its normalisation as ONNX, for any batch, height and width.
 
     Raises:
-        DataError: see ``check_onnx``.
+        DataError: it cannot be exported, or see ``check_onnx``.
     """
-    graph = _describe(_trace(_Deployed(segmenter).eval()), segmenter)
-    content = graph.SerializeToString()
-    return OnnxNetwork(content, graph.opset_import[0].version, check_onnx(content, segmenter))
+    try:
+        graph = _describe(_trace(_Deployed(segmenter).eval()), segmenter)
+        content = graph.SerializeToString()
+        difference = check_onnx(content, segmenter)
+    except DataError:
+        raise
+    except Exception as cause:  # the errors of onnxruntime have no base but this one
+        raise DataError(f"no ONNX graph of the network: {one_line(cause)}") from cause
+    return OnnxNetwork(content, graph.opset_import[0].version, difference)
 
 
 def check_onnx(content: bytes, segmenter: Segmenter) -> float:

@@ -2,6 +2,7 @@
 
 import json
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -91,11 +92,15 @@ class Outbox:
         return message
 
     def take(self) -> None:
-        """Say that the first message need not be kept for anyone."""
+        """Say that the first message need not be kept for anyone.
+
+        Where the disk is too full to note that, it is taken again after a restart.
+        """
         with self._changed:
             self._offset += len(self._line())
             self._pending -= 1
-            self._note_offset()
+            with suppress(OSError):
+                self._note_offset()
 
     @property
     def pending(self) -> int:

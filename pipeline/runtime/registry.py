@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import mlflow
+from botocore.exceptions import BotoCoreError, ClientError
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from pipeline.core.errors import DataError, ServiceUnavailable, UsageError
+from pipeline.core.errors import DataError, ServiceUnavailable, UsageError, one_line
 from pipeline.learning.weights import DIGEST, WEIGHTS_FILE, check_digest
 from pipeline.runtime.tracking import WEIGHTS_TAG, check_mlflow
 
@@ -48,7 +49,7 @@ def model_weights(uri: str) -> tuple[bytes, Mapping[str, str]]:
     Raises:
         UsageError: there is no such model.
         DataError: it is none of ours, or was changed since it was registered.
-        ServiceUnavailable: MLflow does not answer.
+        ServiceUnavailable: MLflow, or where it keeps the weights, does not answer.
     """
     check_mlflow()
     name, at, alias = uri.removeprefix("models:/").partition("@")
@@ -61,18 +62,25 @@ def model_weights(uri: str) -> tuple[bytes, Mapping[str, str]]:
             version = client.get_model_version(*name.split("/", 1))
     except (MlflowException, TypeError) as cause:
         raise _explained(cause, missing) from cause
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            path = mlflow.artifacts.download_artifacts(
-                f"models:/{version.name}/{version.version}/artifacts/{WEIGHTS_FILE}",
-                dst_path=folder,
-            )
-        except (MlflowException, OSError) as cause:
-            raise DataError(f"{uri} holds no {WEIGHTS_FILE}: it is not of this program") from cause
-        notes = {"model": str(version.name), "version": str(version.version), **version.tags}
-        weights = Path(path).read_bytes()
-        check_digest(weights, version.tags.get(DIGEST), uri)
-        return weights, notes
+    weights = _download(f"models:/{version.name}/{version.version}/artifacts", uri)
+    check_digest(weights, version.tags.get(DIGEST), uri)
+    return weights, {"model": str(version.name), "version": str(version.version), **version.tags}
+
+
+def _download(folder: str, uri: str) -> bytes:
+    try:
+        # A download that fails does not say whether the file is missing or the store away.
+        files = mlflow.artifacts.list_artifacts(folder)
+        if not any(Path(file.path).name == WEIGHTS_FILE for file in files):
+            raise DataError(f"{uri} holds no {WEIGHTS_FILE}: it is not of this program")
+        with tempfile.TemporaryDirectory() as here:
+            path = mlflow.artifacts.download_artifacts(f"{folder}/{WEIGHTS_FILE}", dst_path=here)
+            return Path(path).read_bytes()
+    except (MlflowException, OSError, BotoCoreError, ClientError) as cause:
+        raise ServiceUnavailable(
+            f"MLflow's artifact store does not hand out {uri} ({one_line(cause)}); check it, "
+            "and AWS_ENDPOINT_URL_S3 where it is an S3"
+        ) from cause
 
 
 def _explained(cause: Exception, missing: str) -> UsageError | ServiceUnavailable:

@@ -1,18 +1,19 @@
 """One run of a search: services up, trials through, the front and the champion into MLflow."""
 
 import json
+import logging
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from mlflow.exceptions import MlflowException
 
 from pipeline.core.effort import Effort
-from pipeline.core.errors import PipelineError
+from pipeline.core.errors import PipelineError, one_line
 from pipeline.learning.denormals import flush_denormals
 from pipeline.runtime import cluster, services
 from pipeline.runtime.about import StudyAbout, command_line, machine, versions
@@ -35,6 +36,8 @@ from pipeline.runtime.tracking import StudyTracker, check_mlflow
 from pipeline.runtime.trainings import Training, comparable_trainings, rivals
 from pipeline.runtime.trials import run_trials
 from pipeline.runtime.winner import find_champion
+
+log = logging.getLogger(__name__)
 
 
 def run_search(plan: SearchPlan, study: Study, known: Confirmations) -> Outcome:
@@ -70,7 +73,7 @@ def run_search(plan: SearchPlan, study: Study, known: Confirmations) -> Outcome:
     )
     tracker.tag({"cgnet.command": about.command})
     ended_by = None
-    with _closed_if_it_fails(tracker):
+    with closed_if_it_fails(tracker):
         with _groups(plan, study, to_train) as (slots, broker):
             if more:
                 _train(plan, study, tracker, started, slots, broker)
@@ -82,21 +85,23 @@ def run_search(plan: SearchPlan, study: Study, known: Confirmations) -> Outcome:
         if plan.num_seeds and ended_by:
             confirmation = confirmation_of(plan.confirmation(study), study, known)
         picture = _draw(plan, study, trials, tracker, confirmation)
-        champion = _register(plan, study, known, confirmation, tracker.run_id)
+        champion = register(plan, study, known, confirmation, tracker.run_id)
     lost = tracker.close(finished=ended_by is not None)
     return Outcome(trials, ended_by, picture, tracker.address, champion, confirmation, lost)
 
 
 @contextmanager
-def _closed_if_it_fails(tracker: StudyTracker) -> Iterator[None]:
+def closed_if_it_fails(tracker: StudyTracker) -> Iterator[None]:
+    """End the study's run in MLflow also when something goes wrong, and raise that."""
     try:
         yield
     except BaseException:
-        tracker.close(finished=False)
+        with suppress(OSError):  # a full disk again: what was wrong first is told
+            tracker.close(finished=False)
         raise
 
 
-def _register(
+def register(
     plan: SearchPlan,
     study: Study,
     known: Confirmations,
@@ -107,8 +112,9 @@ def _register(
     try:
         best = find_champion(plan, study, known, confirmation)
         return register_champion(best, plan.info, run_id=run_id) if best else None
-    except (MlflowException, PipelineError, OSError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+    except Exception as error:  # MLflow, S3 and ONNX each have errors of their own
+        log.warning("no champion was registered", exc_info=True)
+        reason = one_line(error)
         if isinstance(error, MlflowException) and not is_refusal(error):
             reason = "MLflow does not answer, or is not this study's"
         say(f"warning: no champion was registered ({reason}): the same command does it later")
@@ -143,9 +149,15 @@ def _groups(plan: SearchPlan, study: Study, to_train: bool) -> Iterator[tuple[in
     workers = plan.training.num_workers
     slots = cluster.num_slots(workers)
     if plan.effort.trials is not None and not plan.num_seeds:
-        slots = min(slots, max(1, plan.effort.trials - study.progress.trials))
+        slots = min(slots, trials_left(plan.effort.trials, study.trials()))
     with training_groups(slots, workers) as broker:
         yield slots, broker
+
+
+def trials_left(goal: int, trials: list[TrialRecord]) -> int:
+    """Return how many are to be trained: new ones up to the goal, and all that were interrupted."""
+    interrupted = sum(trial.state is State.RUNNING for trial in trials)
+    return max(interrupted, goal - (len(trials) - interrupted))
 
 
 def _train(

@@ -60,6 +60,7 @@ def _journal(state_dir: Path, name: str, keep: bool) -> Iterator[BaseStorage]:
                 f"study {name} is being searched by another process: wait, or choose another --name"
             ) from cause
         lock.write(str(os.getpid()))
+        lock.flush()  # on a full disk this fails now, and not in the place of what fails later
         path = folder / f"{name}.journal"
         if path.exists():
             _drop_torn_line(path)

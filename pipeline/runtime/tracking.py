@@ -145,12 +145,17 @@ class StudyTracker:
 
         Those that it refused are gone; those that it was not there for wait for the study's next
         run.
+
+        Raises:
+            OSError: the end cannot be kept on disk; what was kept before has been sent.
         """
         status = RunStatus.to_string(RunStatus.FINISHED if finished else RunStatus.KILLED)
-        self._outbox.add({"do": "end", "trial": None, "status": status})
-        self._closing.set()
-        self._thread.join(_FLUSH_S)
-        self._outbox.close()
+        try:
+            self._outbox.add({"do": "end", "trial": None, "status": status})
+        finally:
+            self._closing.set()
+            self._thread.join(_FLUSH_S)
+            self._outbox.close()
         return self._refused + self._outbox.pending
 
     def _tell_all(self) -> None:

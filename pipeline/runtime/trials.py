@@ -76,6 +76,7 @@ def run_trials(
 
     Raises:
         ServiceUnavailable: what trainings need is away; says what.
+        OSError: the study cannot be written.
     """
     searcher = StudySearcher(study, spec_of, broker, listeners, checkpoints, is_spent)
     trainable = tune.with_parameters(_trial, broker=broker)
@@ -98,7 +99,11 @@ def run_trials(
         ),
     )
     with keeping_signals():
-        tuner.fit()
+        try:
+            tuner.fit()
+        finally:
+            if searcher.error:
+                raise searcher.error
     shutil.rmtree(scratch / study.name, ignore_errors=True)
     if searcher.outage:
         raise ServiceUnavailable(f"{searcher.outage}; the same command goes on")
@@ -157,6 +162,7 @@ class StudySearcher(Searcher):
         self._checkpoints = checkpoints
         self._numbers: dict[str, int] = {}
         self.outage = ""  # what ended the search early
+        self.error: Exception | None = None  # as it was before Tune made it one of its own
         self._left_running = [t for t in study.trials() if t.state is State.RUNNING]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -167,9 +173,19 @@ class StudySearcher(Searcher):
         self, trial_id: str
     ) -> dict[str, Any] | str:
         """Return the next trial's job: one left running by an earlier driver, or a new proposal."""
-        trial = self._next()
-        if trial is None:
-            return str(Searcher.FINISHED)
+        with self._keeping_errors():
+            trial = self._next()
+            return str(Searcher.FINISHED) if trial is None else self._job(trial_id, trial)
+
+    @contextmanager
+    def _keeping_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            self.error = self.error or error
+            raise
+
+    def _job(self, trial_id: str, trial: TrialRecord) -> dict[str, Any]:
         self._numbers[trial_id] = trial.number
         for listener in self._listeners:
             listener.started(trial)
@@ -192,8 +208,10 @@ class StudySearcher(Searcher):
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Keep an epoch's result in the study before anyone is told; at a rung, pass judgement."""
-        number = self._numbers[trial_id]
-        event: Event = result[_EVENT]
+        with self._keeping_errors():
+            self._hear(trial_id, self._numbers[trial_id], result[_EVENT])
+
+    def _hear(self, trial_id: str, number: int, event: Event) -> None:
         if event.outage and not event.ends:
             say(f"trial {number} waits: {event.outage}")
         if event.result is None:
@@ -215,7 +233,10 @@ class StudySearcher(Searcher):
         if number is None:
             return
         self._broker.forget.remote(trial_id)
-        event: Event = result[_EVENT] if result else Event()
+        with self._keeping_errors():
+            self._end(number, result[_EVENT] if result else Event(), error)
+
+    def _end(self, number: int, event: Event, error: bool) -> None:
         if self._study.settle(number):
             pass
         elif error:

@@ -94,12 +94,12 @@ def test_an_unknown_data_set_is_told_with_those_there_are(shell: Shell, dataset:
     assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("name", ["a/b", "../x", "it's", ""])
-def test_a_name_that_is_none_is_refused(shell: Shell, name: str) -> None:
-    done = shell.run("search", *BUDGET, "--name", name)
+@pytest.mark.parametrize("option", ["--name", "--warm-start"])
+def test_a_name_that_is_none_is_refused(shell: Shell, option: str) -> None:
+    done = shell.run("search", *BUDGET, option, "../x")
 
     assert done.returncode == 2
-    assert done.stderr.startswith(f"error: --name {name!r} cannot name a study: use letters")
+    assert done.stderr.startswith(f"error: {option} '../x' cannot name a study: use letters")
 
 
 def test_a_data_set_that_was_not_made_is_told_with_how_to(shell: Shell) -> None:

@@ -6,6 +6,8 @@ import re
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import mlflow
@@ -19,6 +21,7 @@ from pipeline.learning.segmenter import Segmenter
 from pipeline.runtime import services
 from pipeline.runtime.storage import open_folder
 from pipeline.sources.streets.source import Streets
+from tests.disk import Mount
 from tests.e2e.conftest import Shell
 
 BUDGET = "25k"
@@ -201,6 +204,24 @@ def test_a_stopped_trial_ends_at_its_rung_with_the_reason(
         assert run.data.tags.get("cgnet.stopping", "").startswith("place") is stopped
 
 
+@contextmanager
+def started(shell: Shell, log: Path, *command: str) -> "Iterator[subprocess.Popen[str]]":
+    """A search that writes what it says into a file, since a full pipe would hold it up."""
+    with log.open("w") as err:
+        process = subprocess.Popen(
+            shell.words("search", *command),
+            env=shell.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=err,
+            start_new_session=True,
+            text=True,
+        )
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
 def test_a_search_that_was_ended_goes_on_where_it_was(
     shell: Shell, client: MlflowClient, dataset: str, tmp_path: Path, sign: signal.Signals
@@ -209,14 +230,7 @@ def test_a_search_that_was_ended_goes_on_where_it_was(
     name = f"ended-by-{sign.name.lower()}"
     command = words(dataset, name, trials=5, epochs=4)
     log = tmp_path / "err"
-    with log.open("w") as err:
-        process = subprocess.Popen(
-            shell.words("search", *command),
-            env=shell.environment,
-            stdout=subprocess.DEVNULL,
-            stderr=err,
-            start_new_session=True,
-        )
+    with started(shell, log, *command) as process:
         wait_for_line(log, r"\[2/5\]", process)
         process.send_signal(sign)
         code = process.wait(60)
@@ -235,3 +249,40 @@ def test_a_search_that_was_ended_goes_on_where_it_was(
     for run in runs:
         history = client.get_metric_history(run.info.run_id, "val/mean_iou")
         assert [point.step for point in history] == [1, 2, 3, 4]
+
+
+def test_ctrl_c_while_the_front_is_confirmed_ends_it_and_costs_no_trial(
+    shell: Shell, dataset: str, tmp_path: Path
+) -> None:
+    command, log = words(dataset, "late", trials=1), tmp_path / "err"
+    with started(shell, log, *command, "--confirm", "1") as process:
+        wait_for_line(log, r"trainings, 1 a network, to confirm the front", process)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+    assert log.read_text().splitlines()[-1].startswith("interrupted: the same command")
+
+    assert "study late: 1 complete" in shell.check("search", *command, "--confirm", "0")
+
+
+def test_a_study_on_a_full_disk_is_told_in_a_line_and_goes_on_when_there_is_room(
+    shell: Shell, dataset: str, tmp_path: Path, mount: Mount
+) -> None:
+    command, log = words(dataset, "full", trials=5), tmp_path / "err"
+    disk, studies = mount(size="8M"), shell.state_dir / "studies"
+    (disk / "full").mkdir()
+    studies.mkdir(exist_ok=True)
+    for name in ("full", "full.journal"):
+        (studies / name).symlink_to(disk / name)
+    with started(shell, log, *command) as process:
+        wait_for_line(log, r"\[1/5\]", process)
+        with pytest.raises(OSError, match="No space"), (disk / "ballast").open("wb") as ballast:
+            ballast.write(bytes(9 << 20))
+        assert process.wait(120) == 1
+    said = log.read_text()
+    (disk / "ballast").unlink()
+
+    assert "Traceback" not in said
+    assert re.fullmatch(
+        r"error: the disk is full: .*; make room, the same command goes on", said.splitlines()[-1]
+    )
+    assert "study full: 5 complete" in shell.check("search", *command)

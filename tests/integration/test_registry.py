@@ -9,7 +9,7 @@ import torch
 from mlflow import MlflowClient
 
 from pipeline.core.architecture import Architecture
-from pipeline.core.errors import DataError, UsageError
+from pipeline.core.errors import DataError, ServiceUnavailable, UsageError
 from pipeline.core.manifest import DatasetInfo
 from pipeline.learning.cgnet import CGNet
 from pipeline.learning.onnx_export import ONNX_FILE
@@ -227,3 +227,18 @@ def test_a_model_of_another_program_is_refused(client: MlflowClient, tmp_path: P
 
     with pytest.raises(DataError, match=WEIGHTS_FILE):
         model_weights("models:/other/1")
+
+
+def test_weights_whose_store_is_away_are_not_said_to_be_missing(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "any")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    for name in ("AWS_ENDPOINT_URL_S3", "MLFLOW_S3_ENDPOINT_URL"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    client.create_registered_model("away")
+    client.create_model_version("away", "s3://bucket/model")
+
+    with pytest.raises(ServiceUnavailable, match=r"does not hand out models:/away/1 .*:1/"):
+        model_weights("models:/away/1")

@@ -3,6 +3,7 @@
 import math
 import re
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,11 +13,13 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from pipeline.core.config import EpochResult
-from pipeline.core.errors import ServiceUnavailable
+from pipeline.core.errors import DataError, ServiceUnavailable
 from pipeline.core.manifest import ClassTable, DatasetInfo
 from pipeline.core.space import load_space
+from pipeline.runtime.session import closed_if_it_fails
 from pipeline.runtime.study import Study, TrialRecord
 from pipeline.runtime.tracking import WEIGHTS_TAG, StudyTracker, check_mlflow
+from tests.disk import Mount
 
 INFO = DatasetInfo(
     name="squares",
@@ -187,3 +190,29 @@ def test_an_mlflow_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch
 
     with pytest.raises(ServiceUnavailable, match="does not answer"):
         check_mlflow()
+
+
+@pytest.mark.parametrize("error", [DataError("wrong"), KeyboardInterrupt()])
+def test_a_search_that_fails_leaves_no_run_open(
+    client: MlflowClient, track: Callable[[], StudyTracker], error: BaseException
+) -> None:
+    with pytest.raises(type(error)), closed_if_it_fails(track()):
+        raise error
+
+    assert runs(client)[0].info.status == "KILLED"
+
+
+def test_a_full_disk_ends_the_thread_that_tells_mlflow(
+    client: MlflowClient, study: Study, mount: Mount
+) -> None:
+    """And what was wrong first is what is told."""
+    disk = mount()
+    tracker = StudyTracker(study, INFO, study.settings, weights_uri, disk, retry_s=0.1)
+    with pytest.raises(OSError, match="No space"), (disk / "ballast").open("wb") as ballast:
+        ballast.write(bytes(2 << 20))
+    with pytest.raises(OSError, match="No space"):
+        tracker.tag({"text": "x" * 8192})
+    with pytest.raises(DataError, match="first"), closed_if_it_fails(tracker):
+        raise DataError("first")
+
+    assert not [thread for thread in threading.enumerate() if thread.name == "mlflow"]

@@ -4,7 +4,7 @@ import pytest
 
 from pipeline.core.errors import UsageError
 from pipeline.core.peer import Peer
-from pipeline.search_options import ConfirmOptions
+from pipeline.search_options import ConfirmOptions, check_study_name
 
 
 def test_real_data_is_confirmed_with_three_seeds_and_generated_streets_with_none() -> None:
@@ -31,3 +31,14 @@ def test_peers_are_named_with_commas() -> None:
 def test_what_cannot_be_confirmed_is_refused(options: ConfirmOptions, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         options.checked_peers()
+
+
+@pytest.mark.parametrize("name", ["a/b", "../x", "it's", "", ".hidden", "new\nline"])
+def test_what_cannot_name_a_study_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match=r"^--name .* cannot name a study: use letters"):
+        check_study_name("--name", name)
+
+
+def test_the_names_that_are_made_can_name_a_study() -> None:
+    check_study_name("--name", "camvid-72x96-cgnet_wide-0.5M")
+    check_study_name("--name", None)

@@ -1,11 +1,9 @@
 """Copies of shards on disk: within a bound, shared, and never a reason for a training to fail."""
 
-import ctypes
 import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from hypothesis import strategies as st
 from pipeline.core.errors import CorruptSample, ServiceUnavailable
 from pipeline.learning import disk_cache as disk_cache_module
 from pipeline.learning.disk_cache import DiskShards, default_cache_dir
+from tests.disk import READ_ONLY, REMOUNT, Mount
 from tests.unit.learning.stores import CountedShards, at_once, random_shards
 
 NUM_BYTES = 1000
@@ -259,32 +258,6 @@ def test_no_place_for_a_cache_is_no_failure(source: CountedShards, tmp_path: Pat
     assert (tmp_path / "file").read_text() == "in the way"
 
 
-Mount = Callable[..., Path]
-_READ_ONLY, _REMOUNT = 1, 32  # MS_RDONLY, MS_REMOUNT of mount(2)
-
-
-@pytest.fixture
-def mount(tmp_path: Path) -> Iterator[Mount]:
-    """Return what mounts a disk of 1 MB, or changes how it is mounted."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    path = tmp_path / "disk"
-    path.mkdir()
-    mounted = False
-
-    def make(flags: int = 0) -> Path:
-        nonlocal mounted
-        target = str(path).encode()
-        if libc.mount(b"tmpfs", target, b"tmpfs", flags, b"size=1M"):
-            reason = os.strerror(ctypes.get_errno())
-            pytest.skip(f"a small disk cannot be mounted here: {reason}")
-        mounted = True
-        return path
-
-    yield make
-    if mounted:
-        assert libc.umount(str(path).encode()) == 0
-
-
 def test_a_full_disk_does_not_fail_a_training(mount: Mount) -> None:
     """The limit says that there is room, since others filled the disk after it was set."""
     large = random_shards(3, 500_000)
@@ -309,7 +282,7 @@ def test_a_disk_that_was_full_before_does_not_fail_a_training(
 
 
 def test_a_read_only_disk_does_not_fail_a_training(source: CountedShards, mount: Mount) -> None:
-    disk = mount(_READ_ONLY)
+    disk = mount(READ_ONLY)
     read_all(cache_of(source, disk / "cache"))
     read_all(cache_of(source, disk))
 
@@ -323,7 +296,7 @@ def test_copies_on_a_disk_that_became_read_only_still_serve(
     cache = cache_of(source, disk)
     for shard in NAMES[:3]:
         cache.read(shard, 0, 10)
-    mount(_REMOUNT | _READ_ONLY)
+    mount(REMOUNT | READ_ONLY)
 
     read_all(cache)
     assert source.whole_reads[:4] == NAMES[:4]  # the fourth showed that nothing can be written

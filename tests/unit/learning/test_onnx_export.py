@@ -8,10 +8,12 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from torch import Tensor, nn
 
 import pipeline
 from pipeline.core.architecture import Architecture
 from pipeline.core.errors import DataError
+from pipeline.learning import onnx_export
 from pipeline.learning.cgnet import CGNet
 from pipeline.learning.onnx_export import OnnxNetwork, check_onnx, export_onnx, onnx_timing
 from pipeline.learning.segmenter import Segmenter
@@ -74,6 +76,28 @@ def test_the_difference_that_was_seen_is_told(exported: OnnxNetwork, segmenter: 
 def test_a_graph_of_another_network_is_refused(exported: OnnxNetwork) -> None:
     with pytest.raises(DataError, match="differs from the network"):
         check_onnx(exported.content, segmenter_of(2))
+
+
+class _AsThePictureIs(nn.Module):
+    def forward(self, image_BCHW: Tensor) -> Tensor:
+        return image_BCHW if image_BCHW.sum() > 0 else -image_BCHW
+
+
+def test_what_has_no_graph_is_told_in_one_line(segmenter: Segmenter) -> None:
+    with pytest.raises(DataError, match=r"^no ONNX graph of the network: .+$"):
+        export_onnx(Segmenter(_AsThePictureIs(), segmenter.deployment))
+
+
+def test_a_graph_that_onnxruntime_refuses_is_told_in_one_line(
+    segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unknown = onnx.helper.make_node("Unheard", ["image"], ["logits"])
+    picture = onnx.helper.make_tensor_value_info("image", onnx.TensorProto.UINT8, [1])
+    graph = onnx.helper.make_graph([unknown], "g", [picture], [])
+    monkeypatch.setattr(onnx_export, "_trace", lambda _: onnx.helper.make_model(graph))
+
+    with pytest.raises(DataError, match=r"^no ONNX graph of the network: .*Unheard"):
+        export_onnx(segmenter)
 
 
 def test_it_can_be_timed(exported: OnnxNetwork) -> None:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from pipeline.core.errors import DataError
 from pipeline.runtime.outbox import Outbox
+from tests.disk import Mount
 
 
 def drained(outbox: Outbox) -> list[object]:
@@ -76,3 +77,17 @@ def test_a_damaged_message_is_told_with_what_to_do(tmp_path: Path, line: str) ->
 
     with pytest.raises(DataError, match=r"holds what is no message .* delete it"):
         Outbox(tmp_path, "run")
+
+
+def test_on_a_full_disk_what_is_kept_can_be_taken(mount: Mount) -> None:
+    """Whoever takes is a thread that must not end; a restart takes the last ones again."""
+    disk = mount()
+    outbox = Outbox(disk, "run")
+    for n in range(3):
+        outbox.add({"n": n})
+    with pytest.raises(OSError, match="No space"), (disk / "ballast").open("wb") as ballast:
+        ballast.write(bytes(2 << 20))
+
+    assert drained(outbox) == [0, 1, 2]
+    with pytest.raises(OSError, match="No space"):
+        outbox.add({"n": "x" * 8192})

@@ -1,8 +1,10 @@
 """What Tune's searcher does with what becomes of a trial."""
 
+import errno
 import signal
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import optuna
 import pytest
@@ -76,3 +78,16 @@ def test_a_failure_is_kept_with_its_cause(searcher: StudySearcher) -> None:
 
     assert states(searcher) == [State.FAILED]
     assert searcher._study.trials()[0].failure == "the loss is nan"
+
+
+def test_an_error_of_the_study_is_kept_as_it_is(
+    searcher: StudySearcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tune raises one of its own, which says what was wrong in a trace alone."""
+    searcher.suggest("a")
+    full = OSError(errno.ENOSPC, "no space")
+    monkeypatch.setattr(searcher._study, "fail", Mock(side_effect=full))
+
+    with pytest.raises(OSError, match="no space"):
+        searcher.on_trial_complete("a", {"event": Event(failure="the loss is nan", ends=True)})
+    assert searcher.error is full

@@ -1,0 +1,26 @@
+"""Small disks, to fill: tmpfs, where this user may mount it."""
+
+import ctypes
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Mount = Callable[..., Path]
+READ_ONLY, REMOUNT = 1, 32  # MS_RDONLY, MS_REMOUNT of mount(2)
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def mount_tmpfs(path: Path, size: str, flags: int = 0) -> None:
+    """Mount a disk, or change how it is mounted; skip the test where that is not allowed."""
+    target = str(path).encode()
+    if _libc.mount(b"tmpfs", target, b"tmpfs", flags, f"size={size}".encode()):
+        reason = os.strerror(ctypes.get_errno())
+        pytest.skip(f"a small disk cannot be mounted here: {reason}")
+
+
+def unmount(path: Path) -> None:
+    """Take a disk away."""
+    assert _libc.umount(str(path).encode()) == 0
