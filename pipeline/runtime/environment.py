@@ -3,6 +3,7 @@
 ``configure`` comes before the imports of Ray and MLflow; processes started later inherit it.
 """
 
+import ctypes
 import os
 import secrets
 from pathlib import Path
@@ -13,6 +14,8 @@ ALLOCATOR = {
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=1073741824:"
     "glibc.malloc.trim_threshold=4294967296"
 }
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+_KEPT_BYTES = 1 << 30
 _SETTINGS = {
     **ALLOCATOR,
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -42,11 +45,20 @@ _SETTINGS = {
 
 def configure(state_dir: Path) -> None:
     """Set what the user has not set. Local Ray gets a token that only this user can read."""
+    if "GLIBC_TUNABLES" not in os.environ:
+        _keep_memory()
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
     if not os.environ.get("RAY_ADDRESS"):
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # of the only machine
         _use_own_token(state_dir)
+
+
+def _keep_memory() -> None:
+    """Have this process, which has started, keep the memory of tensors too: in small pages only."""
+    if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
+        mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
+        mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
 def _use_own_token(state_dir: Path) -> None:

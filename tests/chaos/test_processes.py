@@ -10,41 +10,33 @@ from tests.chaos.site import RAYLET, TRAIN_WORKER, TUNE_ACTOR, Site, wait_until
 
 _WORKER_LIMIT_S = 30
 _NODE_LIMIT_S = 60
+_TAKEN_AWAY = " waits: its machine is about to be taken away"
 
 
-def test_the_driver_is_killed(site: Site, undisturbed: Curves, table: list[Row]) -> None:
-    search = Search(site, "driver")
+def test_the_processes_of_a_trial_are_killed(
+    site: Site, undisturbed: Curves, table: list[Row]
+) -> None:
+    search = Search(site, "processes", num_trials=4)
 
-    def strike() -> None:
+    def strike_the_driver() -> None:
         search.process.kill()
         search.process.wait()
         search.start()
 
     with site.worker():
         search.start()
-        row = search.disturb("driver", strike)
+        worker = search.disturb("training process", lambda: site.kill(TRAIN_WORKER))
+        actor = search.disturb("trial actor of Tune", lambda: site.kill(TUNE_ACTOR))
+        driver = search.disturb("driver", strike_the_driver)
         assert search.end() == 0
-    table.append(search.check(row, "the same command went on", undisturbed))
-
-
-def test_a_process_that_trains_is_killed(site: Site, undisturbed: Curves, table: list[Row]) -> None:
-    search = Search(site, "worker")
-    with site.worker():
-        search.start()
-        row = search.disturb("training process", lambda: site.kill(TRAIN_WORKER))
-        assert search.end() == 0
-    table.append(search.check(row, "its group went on after the last epoch", undisturbed))
-    assert row.seconds < _WORKER_LIMIT_S
-
-
-def test_the_actor_of_a_trial_is_killed(site: Site, undisturbed: Curves, table: list[Row]) -> None:
-    search = Search(site, "actor")
-    with site.worker():
-        search.start()
-        row = search.disturb("trial actor of Tune", lambda: site.kill(TUNE_ACTOR))
-        assert search.end() == 0
-    table.append(search.check(row, "training did not notice, another followed it", undisturbed))
-    assert row.seconds < _WORKER_LIMIT_S
+    happened = {
+        "its group went on after the last epoch": worker,
+        "training did not notice, another followed it": actor,
+        "the same command went on": driver,
+    }
+    table += [search.check(row, what, undisturbed) for what, row in happened.items()]
+    assert worker.seconds < _WORKER_LIMIT_S
+    assert actor.seconds < _WORKER_LIMIT_S
 
 
 def test_a_rank_is_killed(site: Site, table: list[Row]) -> None:
@@ -57,44 +49,33 @@ def test_a_rank_is_killed(site: Site, table: list[Row]) -> None:
     assert row.seconds < _WORKER_LIMIT_S
 
 
-def test_the_raylet_of_a_node_is_killed(site: Site, undisturbed: Curves, table: list[Row]) -> None:
-    search = Search(site, "raylet")
-    with ExitStack() as nodes:
-        node = nodes.enter_context(site.worker())
-
-        def strike() -> None:
-            node.kill(RAYLET)
-            node.process.wait(60)
-            nodes.enter_context(site.worker())  # as a supervisor does
-
-        search.start()
-        row = search.disturb("raylet of the node that trains", strike)
-        assert search.end() == 0
-    table.append(search.check(row, "a new node took the trial", undisturbed))
-    assert row.seconds < _NODE_LIMIT_S
-
-
-def test_a_node_is_taken_away_with_notice(
+def test_a_node_dies_and_another_is_taken_away_with_notice(
     site: Site, undisturbed: Curves, table: list[Row]
 ) -> None:
-    search = Search(site, "notice")
+    search = Search(site, "nodes", num_trials=4)
     with ExitStack() as nodes:
-        node = nodes.enter_context(site.worker())
 
-        def strike() -> float:
-            node.process.terminate()
-            wait_until(lambda: " waits: " in search.log.read_text(), "a word of the training")
+        def strike() -> None:
+            site.nodes[-1].kill(RAYLET)
+            site.nodes[-1].process.wait(60)
+            nodes.enter_context(site.worker())  # as a supervisor does
+
+        def give_notice() -> float:
+            site.nodes[-1].process.terminate()
+            wait_until(lambda: _TAKEN_AWAY in search.log.read_text(), "a word of the training")
             left = time.time()
             nodes.enter_context(site.worker())
             return left
 
+        nodes.enter_context(site.worker())
         search.start()
-        row = search.disturb("SIGTERM to the node that trains", strike)
+        killed = search.disturb("raylet of the node that trains", strike)
+        noticed = search.disturb("SIGTERM to the node that trains", give_notice)
         assert search.end() == 0
-    (told,) = [line for line in search.log.read_text().splitlines() if " waits: " in line]
-    assert "its machine is about to be taken away" in told
-    table.append(search.check(row, "kept within the epoch, a new node took it", undisturbed))
-    assert row.seconds < _NODE_LIMIT_S
+    table.append(search.check(killed, "a new node took the trial", undisturbed))
+    table.append(search.check(noticed, "kept within the epoch, a new node took it", undisturbed))
+    assert killed.seconds < _NODE_LIMIT_S
+    assert noticed.seconds < _NODE_LIMIT_S
 
 
 def test_the_raylet_of_the_driver_is_killed(

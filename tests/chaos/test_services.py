@@ -3,8 +3,6 @@
 import time
 from functools import partial
 
-import pytest
-
 from tests.chaos.search import Curves, Row, Search
 from tests.chaos.site import Site
 from tests.fault_proxy import Fault, FaultPlan, FaultProxy
@@ -13,29 +11,27 @@ from tests.postgresql import running_postgresql
 _AWAY_S = 10
 
 
-@pytest.mark.parametrize(
-    ("service", "happened"),
-    [
-        ("s3", "the trial waited and went on after the last epoch"),
-        ("mlflow", "training did not notice, MLflow was told later"),
-    ],
-)
-def test_a_service_is_killed(
-    site: Site, undisturbed: Curves, table: list[Row], service: str, happened: str
-) -> None:
-    search = Search(site, f"without-{service}", options=("--cache", "none"))
+def test_s3_and_then_mlflow_are_killed(site: Site, undisturbed: Curves, table: list[Row]) -> None:
+    search = Search(site, "services", num_trials=4, options=("--cache", "none"))
+    happened = {
+        "s3": "the trial waited and went on after the last epoch",
+        "mlflow": "training did not notice, MLflow was told later",
+    }
 
-    def strike() -> None:
+    def strike(service: str) -> None:
         site.kill_service(service)
         time.sleep(_AWAY_S)
         site.revive_services()
 
     with site.worker():
         search.start()
-        row = search.disturb(f"{service}, away for {_AWAY_S} s", strike)
+        rows = {
+            service: search.disturb(f"{service}, away for {_AWAY_S} s", partial(strike, service))
+            for service in happened
+        }
         assert search.end() == 0
     assert "MLflow has not taken" not in search.log.read_text()
-    table.append(search.check(row, happened, undisturbed))
+    table += [search.check(row, happened[name], undisturbed) for name, row in rows.items()]
 
 
 def test_postgresql_is_killed(site: Site, undisturbed: Curves, table: list[Row]) -> None:
