@@ -207,6 +207,8 @@ def test_a_stopped_trial_ends_at_its_rung_with_the_reason(
 @contextmanager
 def started(shell: Shell, log: Path, *command: str) -> "Iterator[subprocess.Popen[str]]":
     """A search that writes what it says into a file, since a full pipe would hold it up."""
+    # Children of a shell's background job ignore Ctrl-C, unless their parent has a handler for it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with log.open("w") as err:
         process = subprocess.Popen(
             shell.words("search", *command),
@@ -216,6 +218,7 @@ def started(shell: Shell, log: Path, *command: str) -> "Iterator[subprocess.Pope
             start_new_session=True,
             text=True,
         )
+        signal.signal(signal.SIGINT, before)
         try:
             yield process
         finally:
