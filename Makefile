@@ -65,7 +65,7 @@ format: $(READY)  ## rewrite the code in the project's format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-test: $(READY)  ## unit and integration tests, under 5 minutes on 2 cores
+test: $(READY)  ## unit and integration tests, some 6 minutes on 2 cores
 	$(BIN)/pytest tests/unit tests/integration
 
 e2e: $(READY)  ## the commands as a user types them

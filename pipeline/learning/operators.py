@@ -6,6 +6,7 @@ other devices, and in an exported graph, the twin itself runs.
 B batch, C channels, H height, W width, D dilation.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -27,8 +28,7 @@ class PReLU(nn.PReLU):
         """Return (B, C, H, W) of the same."""
         if not (_on_cpu(input) and torch.is_grad_enabled()):
             return super().forward(input)
-        out: Tensor = _PReLU.apply(input, self.weight)  # type: ignore[no-untyped-call]  # torch gives it no types
-        return out
+        return _prelu(input, self.weight)
 
 
 class DepthwiseConv2d(nn.Conv2d):
@@ -52,9 +52,7 @@ class DepthwiseConv2d(nn.Conv2d):
             return super().forward(input)
         if not torch.is_grad_enabled():
             return _depthwise(input, self.weight, dilation, self.bias)
-        out: Tensor = _DilatedDepthwise.apply(  # type: ignore[no-untyped-call]  # as above
-            input, self.weight, dilation
-        )
+        out = _dilated_depthwise(input, self.weight, dilation)
         return out if self.bias is None else out + self.bias[:, None, None]
 
 
@@ -103,6 +101,9 @@ class _PReLU(torch.autograd.Function):
         return grad_x_BCHW, below_BCHW.mul_(x_BCHW).sum((0, 2, 3))
 
 
+_prelu: Callable[[Tensor, Tensor], Tensor] = _PReLU.apply
+
+
 class _DilatedDepthwise(torch.autograd.Function):
     """Both gradients by ways that oneDNN has vector code for, unlike those of a dilated one.
 
@@ -130,6 +131,9 @@ class _DilatedDepthwise(torch.autograd.Function):
             groups=weight_C133.shape[0],
         )
         return grad_x_BCHW, grad_weight_C133, None
+
+
+_dilated_depthwise: Callable[[Tensor, Tensor, int], Tensor] = _DilatedDepthwise.apply
 
 
 def _depthwise(

@@ -8,14 +8,14 @@ import os
 import secrets
 from pathlib import Path
 
+_KEPT_BYTES = 1 << 30
 # glibc would return the memory of every large tensor and fault it in again in the next operation,
 # in pages of 4 KiB: a sixth of a training step on CPU.
 ALLOCATOR = {
-    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=1073741824:"
+    "GLIBC_TUNABLES": f"glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold={_KEPT_BYTES}:"
     "glibc.malloc.trim_threshold=4294967296"
 }
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
-_KEPT_BYTES = 1 << 30
 _SETTINGS = {
     **ALLOCATOR,
     "RAY_USAGE_STATS_ENABLED": "0",

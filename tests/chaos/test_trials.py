@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,6 +19,7 @@ from pipeline.runtime.records import State
 from pipeline.runtime.storage import open_folder
 from tests.chaos.search import Curves, Row, Search
 from tests.chaos.site import TRAIN_WORKER, Site, wait_until
+from tests.disk import Mount, fill
 
 
 def _copy(source: Folder, target: Folder) -> None:
@@ -132,27 +132,15 @@ def test_a_trial_without_memory_fails_after_its_attempts(
     table.append(row)
 
 
-@contextmanager
-def _tiny_disk(folder: Path) -> Iterator[Path]:
-    folder.mkdir()
-    words = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)]
-    if os.getuid() or subprocess.run(words, check=False).returncode:
-        pytest.skip("a disk of a few megabytes needs mount, which this user may not")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
-def test_a_full_disk_is_waited_for(site: Site, undisturbed: Curves, table: list[Row]) -> None:
-    with _tiny_disk(site.folder / "disk") as disk, site.worker():
+def test_a_full_disk_is_waited_for(
+    site: Site, undisturbed: Curves, table: list[Row], mount: Mount
+) -> None:
+    disk = mount(size="8M")
+    with site.worker():
         search = Search(site, "full", dataset=site.dataset_uri, options=("--store", str(disk)))
 
         def strike() -> None:
-            ballast = disk / "ballast"
-            with suppress(OSError), ballast.open("wb", buffering=0) as file:
-                while True:
-                    file.write(bytes(4096))
+            ballast = fill(disk)
             wait_until(lambda: "waits: " in search.log.read_text(), "a word about the disk")
             ballast.unlink()
 

@@ -19,7 +19,7 @@ from pipeline.core.space import load_space
 from pipeline.runtime.session import closed_if_it_fails
 from pipeline.runtime.study import Study, TrialRecord
 from pipeline.runtime.tracking import WEIGHTS_TAG, StudyTracker, check_mlflow
-from tests.disk import Mount
+from tests.disk import Mount, fill
 
 INFO = DatasetInfo(
     name="squares",
@@ -208,8 +208,7 @@ def test_a_full_disk_ends_the_thread_that_tells_mlflow(
     """And what was wrong first is what is told."""
     disk = mount()
     tracker = StudyTracker(study, INFO, study.settings, weights_uri, disk, retry_s=0.1)
-    with pytest.raises(OSError, match="No space"), (disk / "ballast").open("wb") as ballast:
-        ballast.write(bytes(2 << 20))
+    fill(disk)
     with pytest.raises(OSError, match="No space"):
         tracker.tag({"text": "x" * 8192})
     with pytest.raises(DataError, match="first"), closed_if_it_fails(tracker):

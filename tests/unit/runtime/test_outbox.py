@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pipeline.core.errors import DataError
 from pipeline.runtime.outbox import Outbox
-from tests.disk import Mount
+from tests.disk import Mount, fill
 
 
 def drained(outbox: Outbox) -> list[object]:
@@ -85,8 +85,7 @@ def test_on_a_full_disk_what_is_kept_can_be_taken(mount: Mount) -> None:
     outbox = Outbox(disk, "run")
     for n in range(3):
         outbox.add({"n": n})
-    with pytest.raises(OSError, match="No space"), (disk / "ballast").open("wb") as ballast:
-        ballast.write(bytes(2 << 20))
+    fill(disk)
 
     assert drained(outbox) == [0, 1, 2]
     with pytest.raises(OSError, match="No space"):
