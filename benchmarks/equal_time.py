@@ -26,7 +26,7 @@ import torch
 from torch import nn
 
 from benchmarks.report import print_setting, print_table, say
-from benchmarks.step import ARCHITECTURE, BATCH_SIZE, measure, plain
+from benchmarks.step import ARCHITECTURE, BATCH_SIZE, be_plain, measure
 from pipeline.core.config import DataConfig, TrainConfig, TrialSpec
 from pipeline.learning import loop
 from pipeline.learning.augment import augment, normalise
@@ -50,7 +50,8 @@ def train_plainly(data: Dataset, epochs: int, seed: int) -> nn.Module:
     info, ignore = data.info, data.info.classes.ignore_index
     train = data.split("train")
     torch.manual_seed(seed)
-    model = plain(build(ARCHITECTURE)).train()
+    be_plain()
+    model = build(ARCHITECTURE).train()
     optimizer = torch.optim.Adam(model.parameters(), lr=_RATE, weight_decay=_DECAY)
     loss_of = nn.CrossEntropyLoss(torch.tensor(info.class_weights), ignore_index=ignore)
     view = partial(augment, scale_range=_SCALES, fill=info.mean, ignore_index=ignore)

@@ -17,21 +17,30 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.core.architecture import Architecture
-from pipeline.learning.operators import DepthwiseConv2d, PointwiseConv2d, PReLU
+from pipeline.learning.operators import (
+    DepthwiseConv2d,
+    PointwiseConv2d,
+    PReLU,
+    batch_norm,
+    upsample,
+)
 
 _IMAGE = 3
 
 
 class NormAct(nn.Module):
-    """Batch norm, then the activation: a PReLU with one slope a channel, or a ReLU."""
+    """Batch norm, then the activation: a PReLU with one slope a channel, or a ReLU.
+
+    What is given in parts is put side by side.
+    """
 
     def __init__(self, channels: int, activation: str) -> None:
         super().__init__()
         self.norm = nn.BatchNorm2d(channels, eps=1e-3)
         self.act = _activation(activation, channels)
 
-    def forward(self, x_BCHW: Tensor) -> Tensor:
-        out: Tensor = self.act(self.norm(x_BCHW))
+    def forward(self, *parts_BCHW: Tensor) -> Tensor:
+        out: Tensor = self.act(batch_norm(self.norm, *parts_BCHW))
         return out
 
 
@@ -181,14 +190,12 @@ class CGNet(nn.Module):
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
         half, quarter = self._injections(image_BCHW)
-        x = self.fuse_1(torch.cat((self.stem(image_BCHW), *half), dim=1))
+        x = self.fuse_1(self.stem(image_BCHW), *half)
         first, last = self.stage_2(x)
-        x = self.fuse_2(torch.cat((last, first, *quarter), dim=1))
+        x = self.fuse_2(last, first, *quarter)
         first, last = self.stage_3(x)
-        logits = self.classifier(self.fuse_3(torch.cat((first, last), dim=1)))
-        return F.interpolate(
-            logits, size=image_BCHW.shape[2:], mode="bilinear", align_corners=False
-        )
+        logits = self.classifier(self.fuse_3(first, last))
+        return upsample(logits, image_BCHW.shape[2:])
 
     def _injections(self, image_BCHW: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Return what goes beside the features at half and at quarter size."""

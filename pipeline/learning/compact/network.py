@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from pipeline.learning.compact.shape import BlockShape, Channels, CompactShape, StageShape
 from pipeline.learning.compact.stream import Select, Write
-from pipeline.learning.operators import DepthwiseConv2d, PointwiseConv2d, PReLU
+from pipeline.learning.operators import DepthwiseConv2d, PointwiseConv2d, PReLU, upsample
 
 NORM_EPS = 1e-3  # CGNet's
 _IMAGE = 3
@@ -185,9 +185,7 @@ class CompactCGNet(nn.Module):
         x = self.fuse_2(torch.cat((last, first, _halve(half)), dim=1))
         first, last = self.stage_3(x)
         logits = self.classifier(self.fuse_3(torch.cat((first, last), dim=1)))
-        return F.interpolate(
-            logits, size=image_BCHW.shape[2:], mode="bilinear", align_corners=False
-        )
+        return upsample(logits, image_BCHW.shape[2:])
 
 
 def _spread(constant_C: Tensor, like_BCHW: Tensor) -> Tensor:

@@ -15,8 +15,8 @@ B batch, C channels, H height, W width, K classes.
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from pipeline.learning.operators import upsample
 from pipeline.learning.peers.residual import conv_norm_relu, residual_stage
 
 _WIDTH = 10
@@ -67,5 +67,4 @@ class DeepLabV3(nn.Module):
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
         logits = self.classifier(self.pyramid(self.backbone(image_BCHW)))
-        size = image_BCHW.shape[2:]
-        return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+        return upsample(logits, image_BCHW.shape[2:])

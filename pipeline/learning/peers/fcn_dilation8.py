@@ -16,7 +16,8 @@ B batch, C channels, H height, W width, K classes.
 from collections.abc import Iterator
 
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+from pipeline.learning.operators import upsample
 
 _WIDTH = 8
 _CONTEXT_DILATIONS = (1, 1, 2, 4, 8, 16, 1)
@@ -72,5 +73,4 @@ class FCNDilation8(nn.Module):
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
         logits = self.context(self.classifier(self.front_end(image_BCHW)))
-        size = image_BCHW.shape[2:]
-        return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+        return upsample(logits, image_BCHW.shape[2:])

@@ -15,6 +15,7 @@ B batch, C channels, H height, W width, K classes.
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipeline.learning.operators import upsample
 from pipeline.learning.peers.residual import conv_norm, conv_norm_relu, residual_stage
 
 _FUSED = 56
@@ -69,7 +70,7 @@ class ICNet(nn.Module):
         at_32 = self.narrow(_with_pyramid(self.branch_quarter(small)))
         fused = self.fuse_full(self.fuse_half(at_32, at_16), at_8)
         at_4 = _resize(fused, 2 * fused.shape[2], 2 * fused.shape[3])
-        return _resize(self.classifier(at_4), height, width)
+        return upsample(self.classifier(at_4), image_BCHW.shape[2:])
 
 
 def _with_pyramid(x_BCHW: Tensor) -> Tensor:

@@ -1,3 +1,4 @@
+import copy
 from collections.abc import Callable
 
 import pytest
@@ -5,8 +6,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from pipeline.learning.operators import DepthwiseConv2d, PointwiseConv2d, PReLU
+from pipeline.learning.operators import (
+    DepthwiseConv2d,
+    PointwiseConv2d,
+    PReLU,
+    batch_norm,
+    upsample,
+)
 
 
 def gradients(layer: Callable[[Tensor], Tensor], x: Tensor, weight: Tensor) -> list[Tensor]:
@@ -75,6 +83,47 @@ def test_a_pointwise_convolution_gives_what_its_twin_gives(
         memory_format=torch.channels_last
     )
     torch.testing.assert_close(mine, twin)
+
+
+@given(widths=st.lists(st.integers(2, 40), min_size=1, max_size=3), training=st.booleans())
+def test_a_batch_norm_of_parts_gives_what_its_twin_gives(widths: list[int], training: bool) -> None:
+    draw = torch.Generator().manual_seed(0)
+    parts = [torch.randn(2, width, 3, 4, generator=draw).double() for width in widths]
+    parts = [part.to(memory_format=torch.channels_last).requires_grad_() for part in parts]
+    norm = nn.BatchNorm2d(sum(widths), eps=1e-3).double().train(training)
+    nn.init.uniform_(norm.weight, -1, 1)
+    nn.init.uniform_(norm.bias, -1, 1)
+    twin = copy.deepcopy(norm)
+    ours, twins = batch_norm(norm, *parts), twin(torch.cat(parts, dim=1))
+    assert ours.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(ours, twins)
+    torch.testing.assert_close(norm.state_dict(), twin.state_dict())
+    grad_out = torch.randn(ours.shape, generator=draw).double()
+    mine = torch.autograd.grad(ours, [*norm.parameters(), *parts], grad_out)
+    torch.testing.assert_close(
+        mine, torch.autograd.grad(twins, [*twin.parameters(), *parts], grad_out)
+    )
+
+
+@given(
+    old=st.tuples(st.integers(1, 20), st.integers(1, 20)),
+    new=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    channels_last=st.booleans(),
+)
+def test_upsampling_gives_what_its_twin_gives(
+    old: tuple[int, int], new: tuple[int, int], channels_last: bool
+) -> None:
+    x = torch.randn(2, 3, *old, dtype=torch.float64)
+    if channels_last:
+        x = x.to(memory_format=torch.channels_last)
+    x.requires_grad_()
+
+    def twin(x: Tensor) -> Tensor:
+        return F.interpolate(x, size=new, mode="bilinear", align_corners=False)
+
+    ours = gradients(lambda x: upsample(x, torch.Size(new)), x, x)
+    for mine, twins in zip(ours, gradients(twin, x, x), strict=True):
+        torch.testing.assert_close(mine, twins)
 
 
 @pytest.mark.parametrize(
