@@ -142,6 +142,13 @@ class Pool:
         """Return one row as an architecture."""
         return self.space.architecture(self.labels(row), self.num_classes)
 
+    def asked(self, labels: Mapping[str, Any]) -> "Pool":
+        """Return a pool of the one combination with these labels, whether it is in this or not."""
+        picks = [values[labels[name]] for name, values in self._positions.items()]
+        return Pool(
+            self.space, self.num_classes, np.array([picks], dtype=np.int16), np.zeros(1, int)
+        )
+
     def row(self, labels: Mapping[str, Any]) -> int | None:
         """Return the row with these labels, or None if it is not in this pool."""
         code = 0

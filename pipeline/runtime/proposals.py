@@ -3,6 +3,7 @@
 A proposal over budget, or of an architecture the study already holds, never becomes a trial.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,9 +13,17 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from pipeline.core.architecture import Architecture
+from pipeline.core.encoding import encode
 from pipeline.core.errors import UsageError
 from pipeline.core.space import Pool
-from pipeline.runtime.samplers import WARM_START, EHVISampler, GridSampler, RowSampler, Seen
+from pipeline.runtime.samplers import (
+    WARM_START,
+    EHVISampler,
+    GridSampler,
+    RandomSampler,
+    RowSampler,
+    Seen,
+)
 from pipeline.runtime.sizes import Sizes
 
 NUM_START = 6  # trials spread over the sizes before a model proposes
@@ -42,7 +51,8 @@ def start_rows(pool: Pool, count: int, seed: int) -> list[int]:
 class GatedSampler(RowSampler):
     """Starts spread over the sizes, then asks ``proposer``, and lets through what is new and fits.
 
-    When the proposer cannot come up with such an architecture, one is drawn from those left.
+    When the proposer cannot come up with such an architecture, the nearest of those left stands for
+    what it said last.
     """
 
     def __init__(
@@ -58,17 +68,18 @@ class GatedSampler(RowSampler):
         super().__init__(pool)
         self.sizes = sizes
         self.proposer = proposer
-        self.seed = seed
         # A pool is in rising order, so that its rows are those of the part that fits by now.
         self.start = start_rows(pool.keep(sizes.fits), num_start, seed) if num_start else []
-        self.patience = patience
+        # In a table of few networks hardly any proposal is one of them: asking again is in vain.
+        is_sparse = len(pool) * patience < math.prod(map(len, pool.space.choices.values()))
+        self.patience = 1 if is_sparse else patience
         self._seen = Seen(pool)
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """Return the labels of an architecture within budget that the study does not hold."""
-        known = self._seen.read(study.get_trials(deepcopy=False))
+        self._seen.read(study.get_trials(deepcopy=False))
         taken = self._seen.taken | ~self.sizes.fits
         if WARM_START not in study.user_attrs:
             for row in self.start:
@@ -78,8 +89,9 @@ class GatedSampler(RowSampler):
             labels = self._propose(study, trial, search_space)
             if (found := self.pool.row(labels)) is not None and not taken[found]:
                 return labels
-        draw = np.random.default_rng((self.seed, len(known)))
-        return dict(self.pool.labels(int(draw.choice(np.flatnonzero(~taken)))))
+        left = self.pool.keep(~taken)
+        apart = np.square(encode(left) - encode(self.pool.asked(labels))).sum(axis=1)
+        return dict(left.labels(int(np.argmin(apart))))
 
     def _propose(
         self, study: optuna.Study, trial: FrozenTrial, space: dict[str, BaseDistribution]
@@ -148,7 +160,7 @@ def make_sampler(
             gp = optuna.samplers.GPSampler(seed=seed, n_startup_trials=NUM_START)
             return GatedSampler(pool, sizes, gp, seed, patience=_SLOW_PATIENCE)
         case "random":
-            return GatedSampler(pool, sizes, optuna.samplers.RandomSampler(seed=seed), seed)
+            return GatedSampler(pool, sizes, RandomSampler(pool, sizes, seed), seed)
         case "grid":
             return GatedSampler(pool, sizes, GridSampler(pool, sizes), seed, num_start=0)
     raise UsageError(f"no sampler {name!r}: there are ehvi, tpe, nsga2, gp, random and grid")

@@ -175,3 +175,22 @@ class GridSampler(RowSampler):
         self._seen.read(study.get_trials(deepcopy=False))
         free = np.flatnonzero(~self._seen.taken & self._sizes.fits)
         return dict(self.pool.labels(int(free[0])))
+
+
+class RandomSampler(RowSampler):
+    """Draws among the architectures left, each as likely; after a restart as it would have."""
+
+    def __init__(self, pool: Pool, sizes: Sizes, seed: int) -> None:
+        super().__init__(pool)
+        self._sizes = sizes
+        self._seed = seed
+        self._seen = Seen(pool)
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Return the labels of an architecture that fits and that the study does not hold."""
+        known = self._seen.read(study.get_trials(deepcopy=False))
+        free = np.flatnonzero(~self._seen.taken & self._sizes.fits)
+        draw = np.random.default_rng((self._seed, len(known)))
+        return dict(self.pool.labels(int(draw.choice(free))))
