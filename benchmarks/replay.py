@@ -3,8 +3,9 @@
     python -m benchmarks.replay TABLE [--seeds 24] [--floor 0.4] [--plot FILE.png]
 
 Prints after how many epochs of training a search has 95 % of the hypervolume of the table's own
-front, over seeds of the search. The front is chosen by the trainings that the search saw, and
-scored by the mean of all that the table has of a network.
+front, over seeds of the search; one that ends without counts as all epochs of the table. The front
+is chosen by the trainings that the search saw, and scored by the mean of all that the table has of
+a network.
 """
 
 from collections.abc import Sequence
@@ -29,8 +30,19 @@ from pipeline.runtime.study import Strategy, Study
 from pipeline.runtime.table import TrainingTable, read_table
 
 SHARE = 0.95
+SHOWN = (100, 200, 400)
 RIVAL = "tpe"
-NAMES = ("ehvi + front", "ehvi", "tpe", "gp", "nsga2", "random", "random + front", "random + asha")
+NAMES = (
+    "ehvi + front",
+    "ehvi",
+    "tpe",
+    "gp",
+    "nsga2",
+    "random",
+    "random + front",
+    "random + asha",
+    "ehvi + asha",
+)
 
 
 @dataclass(frozen=True)
@@ -106,6 +118,16 @@ def shares(options: Options, method: Method, seed: int) -> Array:
     return found
 
 
+def epochs_to(share: float, found: Array, whole: int) -> float:
+    """Return after how many epochs a search has a share; all of the table's where it never does."""
+    return float(np.argmax(found >= share)) + 1.0 if found.max() >= share else float(whole)
+
+
+def share_at(spent: int, found: Array) -> float:
+    """Return what a search has after so many epochs, or at its end where that comes before."""
+    return float(found[min(spent, len(found)) - 1])
+
+
 def main() -> None:
     """Replay, print the table and draw the figure."""
     options = tyro.cli(Options)
@@ -121,18 +143,29 @@ def main() -> None:
         f"{replay.best():,.0f} parameters x mIoU above {replay.floor:.1%}; "
         f"{options.seeds} seeds a method."
     )
-    # Noise may hide a member of the front for good: then it is all epochs of the table.
+    whole = sum(len(of_network[0]) for of_network in replay.table.trainings.values())
     needed = {
-        name: np.array([np.argmax(np.append(one, 1.0) >= SHARE) + 1.0 for one in of_seeds])
+        name: np.array([epochs_to(SHARE, one, whole) for one in of_seeds])
         for name, of_seeds in found.items()
     }
     rows = []
     for name, epochs in needed.items():
         low, high = interval(epochs)
         ratio = needed[RIVAL].mean() / epochs.mean() if RIVAL in needed else np.nan
-        cells = (f"{epochs.mean():.0f} [{low:.0f}, {high:.0f}]", f"{np.median(epochs):.0f}")
-        rows.append((name, *cells, f"{ratio:.2f}"))
-    print_table(("method", f"epochs to {SHARE:.0%} [95 %]", "median", f"{RIVAL} / this"), rows)
+        ends = found[name]
+        rows.append(
+            (
+                name,
+                f"{epochs.mean():.0f} [{low:.0f}, {high:.0f}]",
+                f"{np.median(epochs):.0f}",
+                f"{sum(one.max() >= SHARE for one in ends)} of {len(ends)}",
+                f"{ratio:.2f}",
+                *(f"{np.mean([share_at(spent, one) for one in ends]):.3f}" for spent in SHOWN),
+                f"{np.mean([one[-1] for one in ends]):.3f}",
+            )
+        )
+    head = ("method", f"epochs to {SHARE:.0%} [95 %]", "median", "reached by", f"{RIVAL} / this")
+    print_table((*head, *(f"at {spent}" for spent in SHOWN), "at its end"), rows)
     if options.plot:
         against, share_of = "epochs trained", "the table's hypervolume"
         draw({"": found}, options.plot, against=against, share_of=share_of, level=SHARE)
