@@ -15,6 +15,7 @@ Array = NDArray[np.float64]
 ETA = 3  # a rung is a third of the way to the next
 MIN_FINISHED = 8  # curves from which the end of another can be told
 _RIDGE = 1.0
+_HOPE = 1.5  # standard deviations; with one a real table lost a tenth of its front
 _MAX_PEERS = 256  # the latest; older ones say little more, and judging costs their square
 
 
@@ -82,13 +83,13 @@ def _shape(curve: Curve, epoch: int) -> list[float]:
 
 
 def front_rule(curve: Curve, others: Sequence[Curve]) -> Verdict:
-    """Stop what, one deviation better than expected, would still be beaten by a smaller network."""
+    """Stop what, well above what is expected of it, would still be beaten by a smaller network."""
     finished = [one for one in others if one.complete]
     prediction = predict_final(curve, finished)
     rivals = [one.values[-1] for one in finished if one.num_params <= curve.num_params]
     if prediction is None or not rivals:
         return Verdict(stop=False, prediction=prediction)
-    hope = prediction.mean + prediction.variance**0.5
+    hope = prediction.mean + _HOPE * prediction.variance**0.5
     if hope >= max(rivals):
         return Verdict(stop=False, prediction=prediction)
     reason = (
