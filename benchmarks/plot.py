@@ -5,7 +5,10 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+from cycler import cycler
 from numpy.typing import NDArray
+
+_LINES = cycler(linestyle=["-", "--"]) * cycler(color=plt.get_cmap("Dark2").colors)
 
 Panels = Mapping[str, Mapping[str, Sequence[NDArray[np.float64]]]]
 
@@ -20,12 +23,13 @@ def draw(panels: Panels, path: Path, *, against: str, share_of: str, level: floa
         share_of: whose hypervolume is 1.
         level: share at which to draw a line.
     """
-    size = (6 * len(panels), 4.5)
+    size = (5 * len(panels) + 2, 4.5)
     figure, columns = plt.subplots(
         1, len(panels), figsize=size, sharey=True, squeeze=False, layout="constrained"
     )
     for axes, (title, found) in zip(columns[0], panels.items(), strict=True):
         longest = max(len(one) for of_seeds in found.values() for one in of_seeds)
+        axes.set_prop_cycle(_LINES)
         for name, of_seeds in found.items():
             rows = [np.pad(one, (0, longest - len(one)), mode="edge") for one in of_seeds]
             mean = np.mean(rows, axis=0)
@@ -33,6 +37,7 @@ def draw(panels: Panels, path: Path, *, against: str, share_of: str, level: floa
         axes.axhline(level, color="0.7", linewidth=0.8)
         axes.set(title=title, xlabel=against, ylim=(0.4, 1.01))
     columns[0][0].set_ylabel(f"share of {share_of}")
-    columns[0][-1].legend(frameon=False)
+    handles, names = columns[0][-1].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside right center", frameon=False)
     figure.savefig(path, dpi=120)
     plt.close(figure)
