@@ -104,7 +104,8 @@ def test_a_service_that_is_away_is_told_as_such(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_drip_that_never_ends_is_given_up(through: Through) -> None:
-    shards, _ = through(FaultPlan({Fault.DRIP: EVERY}, drip_bytes_per_s=20_000))
+    plan = FaultPlan({Fault.DRIP: EVERY}, drip_bytes_per_s=20_000)
+    shards, _ = through(plan, patience=replace(HASTY, attempts=2))  # each takes three seconds
 
     with pytest.raises(ServiceUnavailable, match="TooSlow"):
         shards.read("x.tar", 0, len(CONTENT))
