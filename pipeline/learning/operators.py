@@ -80,8 +80,8 @@ class PointwiseConv2d(nn.Conv2d):
 def batch_norm(norm: nn.BatchNorm2d, *parts_BCHW: Tensor) -> Tensor:
     """Return the batch norm of the parts' channels, side by side, (B, all C, H, W).
 
-    In training on a CPU each part is normalised by itself: where the channels fill no cache line,
-    such as 32 + 3, PyTorch's threads write to the same lines and take up to ten times as long.
+    In training on a CPU each part is normalised by itself: where the channels fill no cache lines,
+    such as 32 + 3, PyTorch takes up to ten times as long, and longer with two threads than one.
     """
     if len(parts_BCHW) == 1 or not (norm.training and _on_cpu(parts_BCHW[0])):
         whole: Tensor = norm(torch.cat(parts_BCHW, dim=1))
