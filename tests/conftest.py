@@ -5,11 +5,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from pipeline.runtime import environment
 from tests.disk import Mount, mount_tmpfs, unmount
 
 _TESTS = Path(__file__).parent
+
+# How long an example takes is the machine's business: the first one of a process starts threads.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 def pytest_configure(config: pytest.Config) -> None:
