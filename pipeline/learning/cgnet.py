@@ -9,8 +9,7 @@ asks for it.
 B batch, C channels, H height, W width, K classes.
 """
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -216,47 +215,3 @@ def _pointwise(channels: int) -> nn.Conv2d:
 def _halve(image_BCHW: Tensor) -> Tensor:
     """Input injection: the border counts its padding, as in the authors' code."""
     return F.avg_pool2d(image_BCHW, kernel_size=3, stride=2, padding=1)
-
-
-# The authors' module names, outermost first, and ours.
-_OFFICIAL_NAMES = (
-    (r"^level1_(\d)\.", r"stem.\1."),
-    (r"^b1\.", "fuse_1."),
-    (r"^bn_prelu_([23])\.", r"fuse_\1."),
-    (r"^level([23])_0\.", r"stage_\1.down."),
-    (r"^level([23])\.", r"stage_\1.blocks."),
-    (r"^classifier\.(\d\.)?conv\.", "classifier."),
-    (r"\.conv1x1\.", ".entry."),
-    (r"\.F_loc\.conv\.", ".context.local."),
-    (r"\.F_sur\.conv\.", ".context.surround."),
-    (r"\.bn_prelu\.", ".context.joint."),
-    (r"\.down\.(bn|act)\.", r".down.context.joint.\1."),
-    (r"\.reduce\.conv\.", ".reduce."),
-    (r"\.F_glo\.fc\.0\.", ".gate.squeeze."),
-    (r"\.F_glo\.fc\.2\.", ".gate.excite."),
-    (r"\.bn\.", ".norm."),
-)
-
-
-def load_official_state_dict(model: CGNet, state: Mapping[str, Tensor]) -> None:
-    """Load weights that the authors' code saved.
-
-    Args:
-        model: built from the architecture the weights belong to.
-        state: their state dict, with or without the ``module.`` of DataParallel, in the released
-            spelling or the pre-release one (``classifier.conv``).
-
-    Raises:
-        RuntimeError: keys or shapes are not those of this architecture.
-    """
-    renamed = {_our_name(key): value for key, value in state.items()}
-    # Weights from before PyTorch 0.4.1 do not count batches; the count changes no output.
-    counters = {k: v for k, v in model.state_dict().items() if k.endswith("num_batches_tracked")}
-    model.load_state_dict(counters | renamed)
-
-
-def _our_name(official: str) -> str:
-    name = official.removeprefix("module.")
-    for pattern, replacement in _OFFICIAL_NAMES:
-        name = re.sub(pattern, replacement, name)
-    return name

@@ -8,7 +8,7 @@ from torch import Tensor
 from pipeline.core.architecture import Architecture
 from pipeline.core.cost import count_parameters
 from pipeline.core.errors import DataError, UsageError, one_line
-from pipeline.learning.cgnet import CGNet, load_official_state_dict
+from pipeline.learning.cgnet import CGNet
 from pipeline.learning.saved import load_saved
 from pipeline.learning.weights import Deployment, pack_weights
 from pipeline.sources.camvid import CAMVID_CLASSES
@@ -30,6 +30,25 @@ _NO_CGNET = (
     UsageError,
     ValueError,
     ZeroDivisionError,
+)
+
+# The authors' module names, outermost first, and ours.
+_OFFICIAL_NAMES = (
+    (r"^level1_(\d)\.", r"stem.\1."),
+    (r"^b1\.", "fuse_1."),
+    (r"^bn_prelu_([23])\.", r"fuse_\1."),
+    (r"^level([23])_0\.", r"stage_\1.down."),
+    (r"^level([23])\.", r"stage_\1.blocks."),
+    (r"^classifier\.(\d\.)?conv\.", "classifier."),
+    (r"\.conv1x1\.", ".entry."),
+    (r"\.F_loc\.conv\.", ".context.local."),
+    (r"\.F_sur\.conv\.", ".context.surround."),
+    (r"\.bn_prelu\.", ".context.joint."),
+    (r"\.down\.(bn|act)\.", r".down.context.joint.\1."),
+    (r"\.reduce\.conv\.", ".reduce."),
+    (r"\.F_glo\.fc\.0\.", ".gate.squeeze."),
+    (r"\.F_glo\.fc\.2\.", ".gate.excite."),
+    (r"\.bn\.", ".norm."),
 )
 
 
@@ -94,3 +113,27 @@ def _architecture(state: Mapping[str, Tensor]) -> Architecture:
 def _num_blocks(state: Mapping[str, Tensor], stage: int) -> int:
     found = (re.match(rf"level{stage}\.(\d+)\.", key) for key in state)
     return 1 + len({match[1] for match in found if match})
+
+
+def load_official_state_dict(model: CGNet, state: Mapping[str, Tensor]) -> None:
+    """Load weights that the authors' code saved.
+
+    Args:
+        model: built from the architecture the weights belong to.
+        state: their state dict, with or without the ``module.`` of DataParallel, in the released
+            spelling or the pre-release one (``classifier.conv``).
+
+    Raises:
+        RuntimeError: keys or shapes are not those of this architecture.
+    """
+    renamed = {_our_name(key): value for key, value in state.items()}
+    # Weights from before PyTorch 0.4.1 do not count batches; the count changes no output.
+    counters = {k: v for k, v in model.state_dict().items() if k.endswith("num_batches_tracked")}
+    model.load_state_dict(counters | renamed)
+
+
+def _our_name(official: str) -> str:
+    name = official.removeprefix("module.")
+    for pattern, replacement in _OFFICIAL_NAMES:
+        name = re.sub(pattern, replacement, name)
+    return name

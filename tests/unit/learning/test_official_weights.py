@@ -15,7 +15,8 @@ from torch.nn import functional as F
 
 from pipeline.compact import CompactOptions, compact
 from pipeline.core.architecture import Architecture
-from pipeline.learning.cgnet import CGNet, load_official_state_dict
+from pipeline.learning.cgnet import CGNet
+from pipeline.learning.official import load_official_state_dict
 from pipeline.learning.weights import load_weights
 
 State = dict[str, Tensor]
