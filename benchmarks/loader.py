@@ -4,9 +4,9 @@
 
 CAMVID is the folder of the SegNet tutorial. All read the same PNG bytes at 360x480 from the same
 local S3, shuffle, decode and give uint8 batches of 8; the rivals decode with Pillow, as they are
-documented, but for one. Each measurement is a process of its own with an empty cache; loaders take
-turns, so that a busy minute does not hit one alone. The limit decodes the same bytes from memory
-with the faster decoder: no storage, no shuffle, no batches.
+documented, but for two. Each measurement is a process of its own with an empty cache; loaders take
+turns, so that a busy minute does not hit one alone. The limits decode the same bytes from memory,
+with libpng or with our decoder: no storage, no shuffle, no batches.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from pathlib import Path
 import torch
 
 from benchmarks import camvid
-from benchmarks.loader_rivals import RIVALS, Job, cpu_seconds, libpng, sample_pairs
+from benchmarks.loader_rivals import RIVALS, Decode, Job, cpu_seconds, libpng, ours, sample_pairs
 from benchmarks.report import print_setting, print_table, say
 from pipeline.core.config import CachePolicy
 from pipeline.learning.dataset import open_dataset
@@ -35,7 +35,7 @@ from pipeline.learning.records import read_records, write_records
 from pipeline.runtime.s3_shards import open_stored
 from pipeline.runtime.storage import open_folder
 
-LIMIT = "limit: bare decode from memory"
+LIMITS: dict[str, Decode] = {"limit: bare decode, libpng": libpng, "limit: bare decode, ours": ours}
 OURS: dict[str, CachePolicy] = {
     "ours, no cache": "none",
     "ours, disk cache": "disk",
@@ -79,7 +79,12 @@ def ask_rival(action: str, job: Job) -> str:
     endpoint = os.environ["AWS_ENDPOINT_URL_S3"]
     done = subprocess.run(
         command,
-        env=os.environ | {"AWS_ENDPOINT_URL": endpoint, "S3_ENDPOINT_URL": endpoint},
+        env=os.environ
+        | {
+            "AWS_ENDPOINT_URL": endpoint,
+            "S3_ENDPOINT_URL": endpoint,
+            "PYTHONPATH": str(_HERE.parent),
+        },
         capture_output=True,
         text=True,
         check=False,
@@ -115,12 +120,12 @@ def measure_ours(job: Job) -> Run:
 
 def measure_limit(job: Job) -> Run:
     """Measure decoding alone, in as many processes, which are forked with the bytes in memory."""
-    pairs = list(sample_pairs(job))
+    pairs, one, fork = list(sample_pairs(job)), LIMITS[job.rival], get_context("fork")
     shares = [pairs[first :: job.workers] for first in range(job.workers)]
 
     def passes() -> Iterator[int]:
         for _ in range(job.epochs):
-            processes = [get_context("fork").Process(target=decode, args=(s,)) for s in shares]
+            processes = [fork.Process(target=decode_all, args=(one, share)) for share in shares]
             for process in processes:
                 process.start()
             for process in processes:
@@ -130,11 +135,11 @@ def measure_limit(job: Job) -> Run:
     return timed(passes())
 
 
-def decode(pairs: Sequence[tuple[bytes, bytes]]) -> None:
+def decode_all(one: Decode, pairs: Sequence[tuple[bytes, bytes]]) -> None:
     """Decode image and label of each pair."""
     for image, label in pairs:
-        libpng(image)
-        libpng(label)
+        one(image)
+        one(label)
 
 
 def timed(passes: Iterator[int]) -> Run:
@@ -159,16 +164,18 @@ def measure(job: Job) -> Run:
         job = replace(job, cache=cache)
         if job.rival in RIVALS:
             return measure_rival(job)
-        function = measure_limit if job.rival == LIMIT else measure_ours
+        function = measure_limit if job.rival in LIMITS else measure_ours
         with ProcessPoolExecutor(1, get_context("spawn")) as pool:
             return pool.submit(function, job).result()
 
 
-def row(name: str, workers: int, runs: Sequence[Run], limit: float, failures: int) -> list[str]:
+def row(
+    name: str, workers: int, runs: Sequence[Run], limits: Sequence[float], failures: int
+) -> list[str]:
     """Return a line of the table: medians over runs, warm ones over all epochs but the first."""
     failed = f", {failures} of {len(runs) + failures} runs failed" if failures else ""
     if not runs:
-        return [name + failed, str(workers), "-", "-", "-", "-"]
+        return [name + failed, str(workers), "-", "-", *("-" for _ in limits), "-"]
     first = statistics.median(run.rates[0] for run in runs)
     warm = warm_rate(runs)
     cpu = statistics.median(run.cpu_ms_per_sample for run in runs)
@@ -177,7 +184,7 @@ def row(name: str, workers: int, runs: Sequence[Run], limit: float, failures: in
         str(workers),
         f"{first:.0f}",
         f"{warm:.0f}",
-        f"{warm / limit:.2f}",
+        *(f"{warm / limit:.2f}" for limit in limits),
         f"{cpu:.1f}",
     ]
 
@@ -200,7 +207,7 @@ def main() -> None:
     base = Job(shards=shards, remote="s3://cgnet/benchmarks", epochs=options.epochs)
     say("preparing the rivals' formats")
     ask_rival("prepare", base)
-    names = [LIMIT, *OURS, *RIVALS]
+    names = [*LIMITS, *OURS, *RIVALS]
     jobs = [replace(base, rival=name, workers=workers) for workers in WORKERS for name in names]
     runs: dict[Job, list[Run]] = {job: [] for job in jobs}
     for repeat in range(options.repeats):
@@ -217,14 +224,20 @@ def main() -> None:
         f"SeaweedFS, batch 8; medians of {options.repeats} processes with {options.epochs} epochs.",
         f"Rivals: {rival_versions()}.",
     )
-    limits = {job.workers: warm_rate(runs[job]) for job in jobs if job.rival == LIMIT}
+    limits = {
+        workers: [
+            warm_rate(runs[job]) for job in jobs if job.rival in LIMITS and job.workers == workers
+        ]
+        for workers in WORKERS
+    }
     rows = [
         row(
             job.rival, job.workers, runs[job], limits[job.workers], options.repeats - len(runs[job])
         )
         for job in jobs
     ]
-    header = ("loader", "workers", "first epoch/s", "warm/s", "of the limit", "CPU ms a sample")
+    of_limits = ("of libpng's limit", "of ours")
+    header = ("loader", "workers", "first epoch/s", "warm/s", *of_limits, "CPU ms a sample")
     print_table(header, rows)
 
 

@@ -1,4 +1,4 @@
-"""The rivals of our loader, each as its documentation sets it up; runs without this project.
+"""The rivals of our loader, each as its documentation sets it up; of this project only a decoder.
 
     python loader_rivals.py prepare JOB    # the rivals' own formats, from the same PNG bytes
     python loader_rivals.py measure JOB    # one fresh process, one loader, some epochs
@@ -28,6 +28,8 @@ import numpy as np
 import torch
 import webdataset
 from PIL import Image
+
+from pipeline.sources import png
 
 SAMPLES_PER_SHARD = 64
 SHUFFLE_BUFFER = 1000
@@ -123,8 +125,13 @@ def webdataset_documented(job: Job) -> Iterable[Pair]:
 
 
 def libpng(content: bytes) -> torch.Tensor:
-    """Decode a PNG as our loader does."""
+    """Decode a PNG with libpng, by way of imagecodecs."""
     return torch.from_numpy(imagecodecs.png_decode(content))
+
+
+def ours(content: bytes) -> torch.Tensor:
+    """Decode a PNG as our loader does."""
+    return torch.from_numpy(png.decode(content))
 
 
 def webdataset_tuned(job: Job, decode: Decode = rgb) -> Iterable[Pair]:
@@ -238,7 +245,8 @@ def litdata_streaming(job: Job) -> Iterable[Pair]:
 RIVALS: dict[str, Callable[[Job], Iterable[Pair]]] = {
     "webdataset, as documented": webdataset_documented,
     "webdataset, tuned": webdataset_tuned,
-    "webdataset, tuned, our decoder": partial(webdataset_tuned, decode=libpng),
+    "webdataset, tuned, libpng": partial(webdataset_tuned, decode=libpng),
+    "webdataset, tuned, our decoder": partial(webdataset_tuned, decode=ours),
     "mosaicml-streaming": mosaicml_streaming,
     "litdata": litdata_streaming,
 }

@@ -1,4 +1,4 @@
-"""Pixels through libpng are Pillow's pixels, for every kind of PNG."""
+"""Our pixels are Pillow's pixels, for every kind of PNG."""
 
 import io
 from typing import Any
@@ -98,6 +98,17 @@ def test_a_bare_file_is_known_by_its_shape_and_broken_anywhere_it_is_no_picture(
         if png.bare_shape(flipped) is not None:
             with pytest.raises(OSError, match=r"\w"):
                 png.decode(flipped)
+
+
+def test_what_is_encoded_here_does_not_need_libpng(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(content: bytes) -> None:
+        raise AssertionError("libpng was asked")
+
+    monkeypatch.setattr(png.imagecodecs, "png_decode", refuse)
+
+    assert np.array_equal(NOISE, png.decode(png.encode(NOISE)))
+    with pytest.raises(AssertionError):
+        png.decode(saved(Image.fromarray(NOISE)))
 
 
 @pytest.mark.parametrize("mode", ["1", "LA", "P", "RGBA", "I;16"])
