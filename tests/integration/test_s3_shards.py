@@ -64,7 +64,7 @@ def through(client: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Through]:
 
 @pytest.mark.parametrize("fault", [f for f in Fault if f is not Fault.STALL])
 def test_a_broken_answer_is_asked_for_again(through: Through, fault: Fault) -> None:
-    plan = FaultPlan({fault: EVERY}, max_faults=3, cut_after_bytes=100_000, drip_bytes_per_s=20_000)
+    plan = FaultPlan({fault: EVERY}, max_faults=3, cut_after_bytes=100_000, drip_bytes_per_s=60_000)
     shards, proxy = through(plan)
 
     assert shards.read("x.tar", 1000, 390_000) == CONTENT[1000:391_000]
@@ -104,8 +104,8 @@ def test_a_service_that_is_away_is_told_as_such(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_drip_that_never_ends_is_given_up(through: Through) -> None:
-    plan = FaultPlan({Fault.DRIP: EVERY}, drip_bytes_per_s=20_000)
-    shards, _ = through(plan, patience=replace(HASTY, attempts=2))  # each takes three seconds
+    plan = FaultPlan({Fault.DRIP: EVERY}, drip_bytes_per_s=60_000)
+    shards, _ = through(plan, patience=replace(HASTY, attempts=2))  # each takes a second
 
     with pytest.raises(ServiceUnavailable, match="TooSlow"):
         shards.read("x.tar", 0, len(CONTENT))
@@ -158,7 +158,7 @@ def test_no_sample_is_lost_or_doubled_in_bad_weather(
 ) -> None:
     """A third to a half of the requests fail; every batch is what it is in fair weather."""
     folder = open_folder(STREETS)  # not through the proxy
-    plan = FaultPlan(BAD_WEATHER, seed=seed, drip_bytes_per_s=20_000)
+    plan = FaultPlan(BAD_WEATHER, seed=seed, drip_bytes_per_s=60_000)
     shards, proxy = through(plan, "faults/streets", STUBBORN)
     fair = open_dataset(folder)
     bad = open_dataset(folder, None, shards, tmp_path)
