@@ -3,10 +3,11 @@
     python -m pipeline.preprocess --dataset camvid --source CamVid --image-size 180x240 --output D
     python -m benchmarks.equal_time --dataset D [--minutes 15] [--seeds 3]
 
-Both train M3N21 on two threads, in turns: nothing else should run. The plain loop is that of
-``benchmarks.step`` with the authors' Adam, rate and augmentation; its pictures come from our
-loader, and it stops when MINUTES are over. Ours, whose schedule wants to know its length, times two
-epochs and takes as many as fit. The table has the minutes that the training then took.
+Both train M3N21. First an epoch of each is timed on two threads, in turns: nothing else should run.
+That tells how many epochs fit into MINUTES. Then both are trained for so long, on one thread each,
+side by side and at low priority: what they come to hangs on their steps, and no longer on the
+clock. The plain loop is that of ``benchmarks.step`` with the authors' Adam, rate and augmentation;
+its pictures come from our loader.
 """
 
 import argparse
@@ -16,12 +17,11 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from itertools import chain, count
+from itertools import pairwise
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -43,129 +43,132 @@ from pipeline.runtime.environment import ALLOCATOR
 from pipeline.runtime.storage import open_folder
 
 _RATE, _DECAY, _POWER, _SCALES = 1e-3, 5e-4, 0.9, (0.5, 2.0)
-_THREADS, _TIMED_EPOCHS = 2, 2
+_TIMED_EPOCHS, _ROUNDS = 3, 3
+
+Training = Iterator[nn.Module | None]  # a step of the iterator an epoch; the network after the last
 
 
-class Trained(NamedTuple):
-    """A network, and the steps and minutes that it took."""
-
-    model: nn.Module
-    steps: int
-    minutes: float
-
-
-def train_plainly(data: Dataset, minutes: float, seed: int) -> Trained:
+def train_plainly(data: Dataset, epochs: int, seed: int) -> Training:
     """Train as the authors do, in the loop that comes to mind first."""
     info, ignore = data.info, data.info.classes.ignore_index
+    train = data.split("train")
     torch.manual_seed(seed)
     be_plain()
     model = build(ARCHITECTURE).train()
     optimizer = torch.optim.Adam(model.parameters(), lr=_RATE, weight_decay=_DECAY)
     loss_of = nn.CrossEntropyLoss(torch.tensor(info.class_weights), ignore_index=ignore)
     view = partial(augment, scale_range=_SCALES, fill=info.mean, ignore_index=ignore)
-    loader = TrainLoader(
-        data.split("train"), batch_size=BATCH_SIZE, seed=seed, view=view, num_threads=_THREADS
-    )
-    began, steps, took = time.perf_counter(), 0, 0.0
-    for image, label in chain.from_iterable(map(loader.epoch, count())):
-        optimizer.param_groups[0]["lr"] = _RATE * (1 - took / minutes) ** _POWER
-        optimizer.zero_grad()
-        loss = loss_of(model(normalise(image, info.mean, info.std)), label.long())
-        loss.backward()
-        optimizer.step()
-        steps, took = steps + 1, (time.perf_counter() - began) / 60
-        if took >= minutes:
-            break
-    return Trained(model, steps, took)
+    loader = TrainLoader(train, batch_size=BATCH_SIZE, seed=seed, view=view)
+    steps = len(train) // BATCH_SIZE
+    for epoch in range(epochs):
+        for step, (image, label) in enumerate(loader.epoch(epoch)):
+            progress = (epoch + step / steps) / epochs
+            optimizer.param_groups[0]["lr"] = _RATE * (1 - progress) ** _POWER
+            optimizer.zero_grad()
+            picture = normalise(image.contiguous(), info.mean, info.std)
+            loss = loss_of(model(picture), label.long())
+            loss.backward()
+            optimizer.step()
+        yield model
 
 
-def train_ours(data: Dataset, minutes: float, seed: int) -> Trained:
-    """Train by the default recipe in the pipeline's loop, as many epochs as fit."""
-    epochs = max(1, int(minutes / train_epochs(data, _TIMED_EPOCHS, seed).minutes * _TIMED_EPOCHS))
-    return train_epochs(data, epochs, seed)
-
-
-def train_epochs(data: Dataset, epochs: int, seed: int) -> Trained:
-    """Train so many; it looks at one batch of val after each."""
+def train_ours(data: Dataset, epochs: int, seed: int) -> Training:
+    """Train by the default recipe in the pipeline's loop; it looks at one batch of val an epoch."""
     spec = TrialSpec(ARCHITECTURE, DataConfig("", ""), TrainConfig(epochs=epochs), seed)
-    train = data.split("train")
     glance = replace(data, records=data.records.of_split("val")[:BATCH_SIZE]).split("val")
-    began = time.perf_counter()
     with TemporaryDirectory() as path:
         folder = open_folder(path)
-        for _ in loop.train(spec, LocalContext(folder, (data, train, glance))):
-            pass
-        took = (time.perf_counter() - began) / 60
-        model, _ = load_weights(read_bytes(folder, WEIGHTS_FILE))
-    return Trained(model, len(train) // BATCH_SIZE * epochs, took)
+        for result in loop.train(spec, LocalContext(folder, (data, data.split("train"), glance))):
+            if result.is_last:
+                yield load_weights(read_bytes(folder, WEIGHTS_FILE))[0]
+            else:
+                yield None
 
 
-LOOPS: dict[str, Callable[[Dataset, float, int], Trained]] = {
+LOOPS: dict[str, Callable[[Dataset, int, int], Training]] = {
     "plain": train_plainly,
     "ours": train_ours,
 }
 
 
-def one_training(uri: str, name: str, seed: int, minutes: float) -> dict[str, Any]:
-    """Return what a training of so many minutes came to."""
-    torch.set_flush_denormal(True)
-    torch.set_num_threads(_THREADS)
-    data = open_dataset(open_folder(uri))
-    trained = LOOPS[name](data, minutes, seed)
+def epoch_seconds(data: Dataset, name: str) -> float:
+    """Return what an epoch takes once it has been warmed up."""
+    ends = [time.perf_counter() for _ in LOOPS[name](data, _TIMED_EPOCHS, 0)]
+    return statistics.median(end - begin for begin, end in pairwise(ends))
+
+
+def score(data: Dataset, name: str, epochs: int, seed: int) -> float:
+    """Return the mean IoU on val after a training."""
+    *_, model = LOOPS[name](data, epochs, seed)
+    assert model is not None
+    train, val = data.split("train"), data.split("val")
     with TemporaryDirectory() as path:
-        context = LocalContext(open_folder(path), (data, data.split("train"), data.split("val")))
-        confusion_KK = evaluate(trained.model, data.split("val"), data, context)
-    return {
-        "steps": trained.steps,
-        "minutes": trained.minutes,
-        "mean_iou": mean_iou(confusion_KK),
-    }
+        context = LocalContext(open_folder(path), (data, train, val))
+        return mean_iou(evaluate(model, val, data, context))
 
 
-def in_process(options: argparse.Namespace, name: str, seed: int) -> dict[str, Any]:
-    """Train in a process of its own."""
-    arguments = ("--dataset", options.dataset, "--minutes", str(options.minutes))
-    command = [sys.executable, "-m", "benchmarks.equal_time", *arguments, "--one", name, str(seed)]
+def start(dataset: str, name: str, *numbers: int) -> "subprocess.Popen[str]":
+    """Start a process that times epochs of a loop, or trains: with (epochs, seed)."""
+    words = [sys.executable, "-m", "benchmarks.equal_time", "--dataset", dataset, "--one", name]
     tuned = {} if name == "plain" else ALLOCATOR
-    done = subprocess.run(
-        command, env=os.environ | tuned, stdout=subprocess.PIPE, text=True, check=True
+    return subprocess.Popen(
+        [*words, *map(str, numbers)], env=os.environ | tuned, stdout=subprocess.PIPE, text=True
     )
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+
+
+def one(dataset: str, name: str, *numbers: str) -> float:
+    """Do what such a process does."""
+    torch.set_flush_denormal(True)
+    torch.set_num_threads(1 if numbers else 2)
+    data = open_dataset(open_folder(dataset))
+    if not numbers:
+        return epoch_seconds(data, name)
+    os.nice(10)
+    epochs, seed = map(int, numbers)
+    return score(data, name, epochs, seed)
+
+
+def answer(process: "subprocess.Popen[str]") -> float:
+    """Return what a process says."""
+    return float(json.loads(process.communicate()[0]))
 
 
 def main() -> None:
-    """Train in turns and print the table."""
+    """Time, train in pairs and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dataset", required=True)
     parser.add_argument("--minutes", type=float, default=15)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--one", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        name, seed = options.one
-        print(json.dumps(one_training(options.dataset, name, int(seed), options.minutes)))
+        print(json.dumps(one(options.dataset, *options.one)))
         return
-    results: dict[str, list[dict[str, Any]]] = {name: [] for name in LOOPS}
+    timed: dict[str, list[float]] = {name: [] for name in LOOPS}
+    for _ in range(_ROUNDS):
+        for name, found in timed.items():
+            found.append(answer(start(options.dataset, name)))
+    seconds = {name: statistics.median(found) for name, found in timed.items()}
+    epochs = {name: max(1, round(options.minutes * 60 / took)) for name, took in seconds.items()}
+    say(f"seconds an epoch {timed}, epochs {epochs}")
+    scores: dict[str, list[float]] = {name: [] for name in LOOPS}
     for seed in range(options.seeds):
-        for name in LOOPS:
-            results[name].append(in_process(options, name, seed))
-            say(f"{name}, seed {seed}: {results[name][-1]}")
-    print_setting(f"CGNet M3N21 on {options.dataset}, batch {BATCH_SIZE}, two threads.")
+        pair = [start(options.dataset, name, epochs[name], seed) for name in LOOPS]
+        for name, process in zip(LOOPS, pair, strict=True):
+            scores[name].append(answer(process) * 100)
+            say(f"{name}, seed {seed}: {scores[name][-1]:.2f}")
+    print_setting(f"CGNet M3N21 on {options.dataset}, batch {BATCH_SIZE}.")
     print_table(
-        ("loop", "seed", "steps", "minutes", "val mIoU %"),
+        ("loop", "s an epoch", f"epochs in {options.minutes:g} minutes", "val mIoU %", "mean", "±"),
         [
             [
-                *(name, str(seed), str(run["steps"])),
-                *(f"{run['minutes']:.1f}", f"{run['mean_iou'] * 100:.2f}"),
+                *(name, f"{seconds[name]:.1f}", str(epochs[name])),
+                ", ".join(f"{score:.2f}" for score in found),
+                *(f"{statistics.fmean(found):.2f}", f"{statistics.pstdev(found):.2f}"),
             ]
-            for name, runs in results.items()
-            for seed, run in enumerate(runs)
+            for name, found in scores.items()
         ],
     )
-    for name, runs in results.items():
-        scores = [run["mean_iou"] * 100 for run in runs]
-        print(f"{name}: {statistics.fmean(scores):.2f} ± {statistics.pstdev(scores):.2f}")
 
 
 if __name__ == "__main__":
