@@ -6,6 +6,8 @@ import sys
 from collections.abc import Sequence
 from importlib import metadata
 
+from pipeline.learning.latency import processor_name
+
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a Markdown table, padded for the terminal."""
@@ -24,8 +26,8 @@ def print_setting(*notes: str) -> None:
     load = ", ".join(f"{level:.1f}" for level in os.getloadavg())
     module = sys.modules["__main__"].__spec__
     command = f"python -m {module.name if module else '?'} {' '.join(sys.argv[1:])}"
-    print(f"`{command.strip()}`: {os.cpu_count()} cores, load {load} (1, 5, 15 minutes), ", end="")
-    print(f"Python {platform.python_version()}, {versions}.")
+    print(f"`{command.strip()}`: {os.cpu_count()} cores of {processor_name()}, ", end="")
+    print(f"load {load} (1, 5, 15 minutes), Python {platform.python_version()}, {versions}.")
     for note in notes:
         print(note)
     print()
