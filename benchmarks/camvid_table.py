@@ -11,7 +11,7 @@ import multiprocessing
 import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -24,7 +24,7 @@ import tyro
 
 from benchmarks.report import say
 from pipeline.core.architecture import Architecture
-from pipeline.core.config import DataConfig, EpochResult, TrainConfig, TrialSpec
+from pipeline.core.config import RECIPES, DataConfig, EpochResult, TrialSpec
 from pipeline.core.cost import count_macs, count_parameters
 from pipeline.core.space import Pool, load_space
 from pipeline.learning.context import LocalContext
@@ -72,7 +72,8 @@ def curve(uri: str, architecture: Architecture, seed: int) -> list[Row]:
     dataset = open_dataset(open_folder(uri))
     data = dataset, dataset.split("train"), dataset.split("val")
     config = DataConfig("camvid", dataset.info.fingerprint)
-    spec = TrialSpec(architecture, config, TrainConfig(epochs=EPOCHS), seed)
+    training = replace(RECIPES["sparse"], epochs=EPOCHS)
+    spec = TrialSpec(architecture, config, training, seed)
     with TemporaryDirectory() as folder:
         results = list(train(spec, LocalContext(open_folder(folder), data)))
     return [row(spec, result, dataset.info.image_size) for result in results]

@@ -44,10 +44,10 @@ MAIN = {
 }
 OTHERS = {
     "none": replace(FASTER, weight_decay=0.0),
-    "scales-0.002": replace(FASTER, weight_decay=2e-3, decay="scales"),
-    "adamw-0.05": replace(FASTER, weight_decay=5e-2, decay="adamw"),
+    "scales-0.002": replace(FASTER, weight_decay=2e-3, optimizer="adam-scales"),
+    "adamw-0.05": replace(FASTER, weight_decay=5e-2, optimizer="adamw"),
     "l2-0.005": replace(FASTER, weight_decay=5e-3),
-    "scales-0.01": replace(FASTER, weight_decay=1e-2, decay="scales"),
+    "scales-0.01": replace(FASTER, weight_decay=1e-2, optimizer="adam-scales"),
 }
 LONGER = {"authors-800": replace(AUTHORS, epochs=800)}
 RECIPES = MAIN | OTHERS | LONGER
@@ -123,7 +123,7 @@ def table(rows: list[Row], built: int) -> list[str]:
     for name, group in groupby(rows, lambda row: row.recipe):
         alike, recipe = [row.trained for row in group], RECIPES[name]
         lines.append(
-            f"| {recipe.decay} | {recipe.weight_decay:g} | {recipe.batch_size} "
+            f"| {recipe.optimizer} | {recipe.weight_decay:g} | {recipe.batch_size} "
             f"| {recipe.learning_rate:g} | {recipe.epochs} | {len(alike)} {cells(alike, built)}"
         )
     return lines

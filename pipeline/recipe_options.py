@@ -10,12 +10,13 @@ class RecipeOptions:
     """How a network is trained, beside how long."""
 
     recipe: RecipeName = "default"
-    """The one that is better in the same time, or the authors' own (paper)."""
+    """The one that reaches most in the same time; the authors' own (paper); or one whose L2 drives
+    filters to zero, so that a network is deployed smaller than it was built (sparse)."""
     learning_rate: float | None = None
-    """Of Adam at its highest, in place of the recipe's."""
+    """At its highest, in place of the recipe's."""
     weight_decay: float | None = None
-    """L2 on every parameter, in place of the recipe's. The stronger it is, and the longer the
-    training, the more filters die, and the smaller a network is deployed."""
+    """In place of the recipe's. In paper and sparse it is L2 on every parameter: the stronger it
+    is, and the longer the training, the more filters die."""
 
     precision: Precision = TrainConfig.precision
     """Of the training step; bfloat16 is faster on GPUs and on CPUs that multiply in it (AMX)."""

@@ -95,6 +95,11 @@ def search(options: SearchOptions) -> int:
         batch_size=options.batch_size,
         num_workers=options.workers_per_trial,
     )
+    if options.budget_on == "deployed" and training.optimizer != "adam":
+        raise UsageError(
+            f"--budget-on deployed counts what training kills, and recipe {options.how.recipe} "
+            "kills nothing: choose --recipe sparse"
+        )
     space.pool(num_classes=1).within(budget)  # a sieve: no data set has fewer classes
 
     # Torch, Ray and MLflow only now, when the words are known to be right.

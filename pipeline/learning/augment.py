@@ -1,4 +1,4 @@
-"""Training pictures: scaled, cropped, flipped at random; every draw a function of seed and epoch.
+"""Training pictures: scaled, cropped, flipped, mixed; every draw a function of seed and epoch.
 
 Views are made of bytes, not of floats: a quarter of the memory to move, and Pillow's resampling
 lets other threads run. C channels, H height, W width.
@@ -54,6 +54,33 @@ def augment(
         scaled = Image.fromarray(source).resize(size, resampling, box)
         pixels[: size[1], : size[0]] = np.asarray(scaled)[:, ::step]
     return Sample(image_HWC, label_HW)
+
+
+def mixed(
+    sample: Sample, other: Sample, draw: np.random.Generator, *, share: float, ignore_index: int
+) -> Sample:
+    """Return a picture with half the classes of another laid over it, or else as it is.
+
+    ClassMix (Olsson et al., WACV 2021, algorithm 1), with true labels in place of predicted ones.
+
+    Args:
+        sample: what is laid over.
+        other: of the same size.
+        draw: source of chance for this one picture.
+        share: of the pictures, 0 to 1, to which it happens.
+        ignore_index: a label that is no class and stays where it is.
+    """
+    if draw.random() >= share:
+        return sample
+    classes = np.flatnonzero(np.bincount(other.label_HW.ravel(), minlength=256))
+    classes = classes[classes != ignore_index]
+    is_chosen = np.zeros(256, dtype=np.bool_)
+    is_chosen[draw.permutation(classes)[: (len(classes) + 1) // 2]] = True
+    is_over_HW = is_chosen[other.label_HW]
+    return Sample(
+        np.where(is_over_HW[:, :, None], other.image_HWC, sample.image_HWC),
+        np.where(is_over_HW, other.label_HW, sample.label_HW),
+    )
 
 
 def normalise(

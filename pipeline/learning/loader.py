@@ -25,6 +25,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 View = Callable[[Sample, np.random.Generator], Sample]
+Mix = Callable[[Sample, Sample, np.random.Generator], Sample]
 _AHEAD = 2  # batches that each thread has made or is making before they are asked for
 
 
@@ -45,6 +46,7 @@ class TrainLoader:
         batch_size: int,
         seed: int,
         view: View | None = None,
+        mix: Mix | None = None,
         rank: int = 0,
         world_size: int = 1,
         num_threads: int = 2,
@@ -56,6 +58,7 @@ class TrainLoader:
             batch_size: samples in a global batch, all ranks together.
             seed: of order and views.
             view: makes of a sample what is trained on; None takes it as it is.
+            mix: makes of a view and of the one half a batch away what is trained on.
             rank: of this process.
             world_size: processes that train together.
             num_threads: make batches ahead; with 0 each is made when it is asked for.
@@ -64,6 +67,7 @@ class TrainLoader:
         self._batch_size = batch_size
         self._seed = seed
         self._view = view
+        self._mix = mix
         self._rank = rank
         self._world_size = world_size
         self._num_threads = num_threads
@@ -84,18 +88,20 @@ class TrainLoader:
             world_size=self._world_size,
         )
 
-        def make(indices: NDArray[np.int64]) -> Batch:
-            return stack([self._drawn(epoch, int(index)) for index in indices])
-
         remaining = batches[first_step:]
-        made = ahead(make, remaining, self._num_threads)
+        made = ahead(partial(self._make, epoch), remaining, self._num_threads)
         return fetched(self._split, remaining.ravel(), made, self._num_threads)
 
-    def _drawn(self, epoch: int, index: int) -> Sample:
-        sample = self._split.substitute(index)
-        if self._view is None:
-            return sample
-        return self._view(sample, np.random.default_rng((self._seed, epoch, index)))
+    def _make(self, epoch: int, indices: NDArray[np.int64]) -> Batch:
+        samples = [self._split.substitute(int(index)) for index in indices]
+        draws = [np.random.default_rng((self._seed, epoch, int(index))) for index in indices]
+        if self._view:
+            samples = list(map(self._view, samples, draws))
+        if self._mix:
+            # Half a batch away is the same sample in any number of ranks with an even share each.
+            half = len(samples) // 2
+            samples = list(map(self._mix, samples, samples[half:] + samples[:half], draws))
+        return stack(samples)
 
 
 def evaluation_batches(

@@ -10,13 +10,12 @@ from functools import partial
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils.memory_format import convert_conv2d_weight_memory_format
 
 from pipeline.core.config import EpochResult, TrainConfig, TrialSpec
 from pipeline.core.errors import MachineLeaves, TrialFailed
-from pipeline.learning.augment import augment, normalise
+from pipeline.learning.augment import augment, mixed, normalise
 from pipeline.learning.checkpoint import Begun, Checkpoint, load_checkpoint, save_checkpoint
 from pipeline.learning.compact.deployed import with_deployed_cost
 from pipeline.learning.context import TrainContext, gathered, summed
@@ -24,6 +23,7 @@ from pipeline.learning.dataset import Dataset
 from pipeline.learning.denormals import flush_denormals
 from pipeline.learning.evaluation import evaluate
 from pipeline.learning.loader import Batch, TrainLoader
+from pipeline.learning.losses import lovasz_softmax, weighted_loss
 from pipeline.learning.metrics import class_iou, mean_iou
 from pipeline.learning.network import build
 from pipeline.learning.optimizer import make_optimizer
@@ -109,16 +109,18 @@ class _Trainer:
             self.module = DistributedDataParallel(model)
         self.class_weights_K = torch.tensor(self.info.class_weights, device=context.device)
         self.num_steps = len(split) // spec.training.batch_size
+        training, ignore_index = spec.training, self.info.classes.ignore_index
         self.loader = TrainLoader(
             split,
-            batch_size=spec.training.batch_size,
+            batch_size=training.batch_size,
             seed=spec.seed,
             view=partial(
                 augment,
-                scale_range=spec.training.scale_range,
+                scale_range=training.scale_range,
                 fill=self.info.mean,
-                ignore_index=self.info.classes.ignore_index,
+                ignore_index=ignore_index,
             ),
+            mix=partial(mixed, share=training.mixing, ignore_index=ignore_index),
             rank=context.rank,
             world_size=context.world_size,
             num_threads=_LOADER_THREADS[context.device.type == "cuda"],
@@ -151,8 +153,7 @@ class _Trainer:
             asked = time.perf_counter()
             batch = next(batches)
             wait_s += time.perf_counter() - asked
-            progress = (epoch + step / self.num_steps) / self.spec.training.epochs
-            total += self.step(*self.placed(batch), learning_rate(self.spec.training, progress))
+            total += self.step(*self.placed(batch), epoch * self.num_steps + step)
         whole = so_far(self.num_steps)
         if not np.isfinite(whole.loss):
             raise TrialFailed(
@@ -165,19 +166,23 @@ class _Trainer:
         image, label = (part.to(self.context.device, non_blocking=True) for part in batch)
         return normalise(image, self.info.mean, self.info.std), label
 
-    def step(self, image_BCHW: Tensor, label_BHW: Tensor, rate: float) -> Tensor:
-        """Take one optimizer step; return this rank's part of the global batch's loss.
+    def step(self, image_BCHW: Tensor, label_BHW: Tensor, step: int) -> Tensor:
+        """Take one optimizer step, of the whole training's; return this rank's part of the loss.
 
-        The loss is the weighted mean over the global batch's labelled pixels, as one process would
-        compute it, and not the mean of the ranks' means.
+        The cross-entropy is the weighted mean over the global batch's labelled pixels, and the
+        Lovász-softmax the mean over its pictures, as one process would compute them, and not the
+        mean of the ranks' means.
         """
-        is_mixed = self.spec.training.precision == "bfloat16"
+        training, ignore_index = self.spec.training, self.info.classes.ignore_index
+        is_mixed = training.precision == "bfloat16"
         with torch.autocast(self.context.device.type, torch.bfloat16, enabled=is_mixed):
-            logits_BKHW = self.module(image_BCHW)
-        loss, weight = weighted_loss(
-            logits_BKHW.float(), label_BHW, self.class_weights_K, self.info.classes.ignore_index
-        )
+            logits_BKHW = self.module(image_BCHW).float()
+        loss, weight = weighted_loss(logits_BKHW, label_BHW, self.class_weights_K, ignore_index)
         part = loss / summed(weight, self.context).clamp(min=1e-12)
+        if training.lovasz:
+            overlap = lovasz_softmax(logits_BKHW, label_BHW, ignore_index, step)
+            part = part + training.lovasz / training.batch_size * overlap
+        rate = learning_rate(training, step / (self.num_steps * training.epochs))
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad()
@@ -185,18 +190,6 @@ class _Trainer:
         torch.autograd.backward(part * self.context.world_size)
         self.optimizer.step()
         return part.detach()
-
-
-def weighted_loss(
-    logits_BKHW: Tensor, label_BHW: Tensor, class_weights_K: Tensor, ignore_index: int
-) -> tuple[Tensor, Tensor]:
-    """Return the class-weighted cross-entropy summed over pixels, and the sum of the weights."""
-    label = label_BHW.long()
-    loss = F.cross_entropy(
-        logits_BKHW, label, weight=class_weights_K, ignore_index=ignore_index, reduction="sum"
-    )
-    counts_K = torch.bincount(label_BHW.flatten(), minlength=256)[: len(class_weights_K)]
-    return loss, (counts_K * class_weights_K).sum()
 
 
 def learning_rate(training: TrainConfig, progress: float) -> float:

@@ -47,6 +47,7 @@ def test_help_imports_nothing_heavy(command: str) -> None:
         (("--budget", "0.5M", "--simulate", "no.parquet"), "there is no table no.parquet"),
         (("--budget", "0.5M", "--study-storage", "db.sqlite"), "--study-storage is no URL: write"),
         (("--budget", "0.5M", "--epochs", "0"), "epochs must be at least 1, got 0"),
+        (("--budget", "0.5M", "--budget-on", "deployed"), "choose --recipe sparse"),
     ],
 )
 def test_a_wrong_word_of_search_is_one_line_and_code_2(

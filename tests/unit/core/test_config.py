@@ -1,13 +1,21 @@
 """A trial's spec: whole in its JSON, and told apart by its id."""
 
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.core.architecture import Architecture
-from pipeline.core.config import RECIPES, DataConfig, EpochResult, TrainConfig, TrialSpec
+from pipeline.core.config import (
+    RECIPES,
+    DataConfig,
+    EpochResult,
+    OptimizerName,
+    TrainConfig,
+    TrialSpec,
+)
 from pipeline.core.errors import UsageError
 from pipeline.core.peer import PEER_LABELS, Peer
 
@@ -35,7 +43,9 @@ SPECS = st.builds(
         batch_size=st.integers(1, 64),
         learning_rate=POSITIVE,
         warm_up=st.floats(0.0, 1.0, allow_subnormal=False),
+        optimizer=st.sampled_from(get_args(OptimizerName)),
         weight_decay=POSITIVE,
+        mixing=st.floats(0.0, 1.0, allow_subnormal=False),
         scale_range=st.tuples(POSITIVE, POSITIVE),
         num_workers=st.integers(1, 8),
     ),
@@ -47,7 +57,8 @@ def test_the_papers_recipe_is_that_of_the_authors_camvid_training() -> None:
     training = RECIPES["paper"]
 
     assert (training.batch_size, training.learning_rate, training.weight_decay) == (8, 1e-3, 5e-4)
-    assert (training.warm_up, training.decay, training.scale_range) == (0.0, "l2", (0.5, 2.0))
+    assert (training.warm_up, training.optimizer, training.scale_range) == (0.0, "adam", (0.5, 2.0))
+    assert training.mixing == 0.0
 
 
 @given(SPECS)
@@ -83,7 +94,7 @@ def test_a_spec_that_went_through_json_keeps_its_id(spec: TrialSpec) -> None:
         replace(SPEC, training=TrainConfig(learning_rate=2e-3)),
         replace(SPEC, training=TrainConfig(warm_up=0.0)),
         replace(SPEC, training=TrainConfig(weight_decay=0.0)),
-        replace(SPEC, training=TrainConfig(decay="adamw")),
+        replace(SPEC, training=TrainConfig(optimizer="adamw")),
         replace(SPEC, training=TrainConfig(scale_range=(1.0, 1.0))),
         replace(SPEC, training=TrainConfig(precision="bfloat16")),
         replace(SPEC, training=TrainConfig(num_workers=2)),

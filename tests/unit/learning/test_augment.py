@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pipeline.core.config import TrainConfig
-from pipeline.learning.augment import augment, normalise
+from pipeline.learning.augment import augment, mixed, normalise
 from pipeline.learning.decoding import Sample
 
 IGNORE = 255
@@ -197,3 +197,54 @@ def test_pictures_are_normalised_per_channel(shape: tuple[int, ...]) -> None:
     for channel in range(3):
         expected = (image[..., channel, :, :].double() - mean[channel]) / std[channel]
         torch.testing.assert_close(out[..., channel, :, :], expected.float())
+
+
+def mix(seen: Sample, other: Sample, seed: int, share: float = 1.0) -> Sample:
+    return mixed(seen, other, np.random.default_rng(seed), share=share, ignore_index=IGNORE)
+
+
+def striped(labels: list[int]) -> tuple[Sample, Sample]:
+    """Return a grey picture of one class, and a picture with a column for each label."""
+    label = np.array([labels] * 3, dtype=np.uint8)
+    plain = Sample(grey(np.full_like(label, 7)), np.full_like(label, 9))
+    return plain, Sample(grey(label), label)
+
+
+@given(SEEDS, st.lists(st.integers(0, 8), min_size=1, max_size=12))
+def test_half_the_classes_of_another_picture_lie_over_one_whole(
+    seed: int, labels: list[int]
+) -> None:
+    plain, other = striped(labels)
+
+    image, label = mix(plain, other, seed)
+
+    over = set(label.ravel().tolist()) - {9}
+    assert len(over) == (len(set(labels)) + 1) // 2
+    is_over = np.isin(other.label_HW, list(over))
+    assert np.array_equal(label, np.where(is_over, other.label_HW, 9))
+    assert np.array_equal(image, grey(np.where(is_over, other.label_HW, 7).astype(np.uint8)))
+
+
+@given(SEEDS)
+def test_what_has_no_class_is_laid_over_nothing(seed: int) -> None:
+    plain, other = striped([IGNORE, IGNORE, 3])
+    _, nothing = striped([IGNORE])
+
+    assert mix(plain, other, seed).label_HW[0].tolist() == [9, 9, 3]
+    assert equal(mix(plain, nothing, seed), plain)
+
+
+def test_the_classes_and_the_pictures_that_are_mixed_are_drawn_anew() -> None:
+    plain, other = striped([0, 1, 2, 3])
+    labels = [mix(plain, other, seed, share=0.5).label_HW for seed in range(400)]
+
+    untouched = sum(np.array_equal(label, plain.label_HW) for label in labels)
+    assert 160 < untouched < 240
+    for index in range(4):
+        assert 70 < sum(label[0, index] == index for label in labels) < 130
+
+
+def test_no_share_mixes_nothing() -> None:
+    plain, other = striped([0, 1])
+
+    assert all(equal(mix(plain, other, seed, share=0.0), plain) for seed in range(50))

@@ -62,6 +62,22 @@ class Plan:
             num_threads=self.num_threads,
         )
 
+    def mixing(self, split: Split, rank: int) -> Iterator[Batch]:
+        """Yield batches whose labels are the number of the sample that was met."""
+
+        def meet(sample: Sample, other: Sample, draw: np.random.Generator) -> Sample:
+            return Sample(sample.image_HWC, np.full(SIZE, other.image_HWC[0, 0, 1]))
+
+        return TrainLoader(
+            split,
+            batch_size=self.batch_size,
+            seed=self.seed,
+            mix=meet,
+            rank=rank,
+            world_size=self.world_size,
+            num_threads=self.num_threads,
+        ).epoch(self.epoch)
+
     @staticmethod
     def view(sample: Sample, draw: np.random.Generator) -> Sample:
         """Leave the picture and take the draw as its label."""
@@ -172,6 +188,23 @@ def test_any_number_of_threads_gives_the_same_batches_in_the_same_order(
     other = replace(plan, num_threads=num_threads)
 
     assert same(list(plan.batches(split, rank)), list(other.batches(split, rank)))
+
+
+@quick
+@given(st.integers(1, 3), st.integers(1, 3), st.integers(0, 3), THREADS)
+def test_a_sample_meets_the_same_other_on_any_number_of_ranks_with_an_even_share(
+    pairs: int, steps: int, doublings: int, num_threads: int
+) -> None:
+    batch_size = 2 * pairs * 2**doublings
+
+    def met(world_size: int) -> dict[int, list[int]]:
+        plan = Plan(min(MOST, steps * batch_size), batch_size, world_size, num_threads)
+        shares = (plan.mixing(sound(plan.num_samples), rank) for rank in range(world_size))
+        return views(list(chain(*shares)))
+
+    alone = met(1)
+    assert met(2**doublings) == alone
+    assert all(others[0] != index for index, others in alone.items())
 
 
 @quick
