@@ -27,7 +27,7 @@ from torch.nn import functional as F
 from benchmarks.report import print_setting, print_table, say
 from pipeline.core.architecture import Architecture
 from pipeline.core.cost import count_macs
-from pipeline.learning import operators
+from pipeline.learning import norm_act, operators
 from pipeline.learning.losses import weighted_loss
 from pipeline.learning.network import build
 from pipeline.runtime.environment import ALLOCATOR
@@ -39,12 +39,13 @@ _WARM = 2
 
 
 def be_plain() -> None:
-    """Have operators take the way of their twins in torch, in this process from now on."""
+    """Have the network take the ways of torch's own layers, in this process from now on."""
 
-    def nowhere(_: Tensor) -> bool:  # a Mock would keep all tensors that it was asked about
+    def never(*_: object) -> bool:  # a Mock would keep all tensors that it was asked about
         return False
 
-    mock.patch.object(operators, "_on_cpu", nowhere).start()
+    mock.patch.object(operators, "_on_cpu", never).start()
+    mock.patch.object(norm_act, "_is_fused", never).start()
 
 
 def plain_step(images: Tensor, labels: Tensor) -> Callable[[], float]:

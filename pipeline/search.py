@@ -90,16 +90,7 @@ def search(options: SearchOptions) -> int:
 
         parse_url(options.study_storage)
     space = load_space(options.space)
-    training = options.how.training(
-        epochs=options.epochs,
-        batch_size=options.batch_size,
-        num_workers=options.workers_per_trial,
-    )
-    if options.budget_on == "deployed" and training.optimizer != "adam":
-        raise UsageError(
-            f"--budget-on deployed counts what training kills, and recipe {options.how.recipe} "
-            "kills nothing: choose --recipe sparse"
-        )
+    training = _training(options)
     space.pool(num_classes=1).within(budget)  # a sieve: no data set has fewer classes
 
     # Torch, Ray and MLflow only now, when the words are known to be right.
@@ -163,6 +154,25 @@ def search(options: SearchOptions) -> int:
         )
         outcome = run_search(plan, study, Confirmations(storage, name))
         return _report(outcome, study, options.state_dir if place is None else None)
+
+
+def _training(options: SearchOptions) -> TrainConfig:
+    """Return how every network is trained.
+
+    Raises:
+        UsageError: a number is out of its range, or the budget counts what nothing will kill.
+    """
+    training = options.how.training(
+        epochs=options.epochs,
+        batch_size=options.batch_size,
+        num_workers=options.workers_per_trial,
+    )
+    if options.budget_on == "deployed" and training.optimizer != "adam":
+        raise UsageError(
+            f"--budget-on deployed counts what training kills, and recipe {options.how.recipe} "
+            "kills nothing: choose --recipe sparse"
+        )
+    return training
 
 
 def _settings(

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.core.architecture import Architecture
+from pipeline.learning.norm_act import norm_act
 from pipeline.learning.operators import (
     DepthwiseConv2d,
     PointwiseConv2d,
     PReLU,
-    batch_norm,
     upsample,
 )
 
@@ -39,8 +39,8 @@ class NormAct(nn.Module):
         self.act = _activation(activation, channels)
 
     def forward(self, *parts_BCHW: Tensor) -> Tensor:
-        out: Tensor = self.act(batch_norm(self.norm, *parts_BCHW))
-        return out
+        whole = parts_BCHW[0] if len(parts_BCHW) == 1 else torch.cat(parts_BCHW, dim=1)
+        return norm_act(self.norm, self.act, whole)
 
 
 class ConvNormAct(nn.Module):
@@ -59,8 +59,7 @@ class ConvNormAct(nn.Module):
         self.act = _activation(activation, outputs)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        out: Tensor = self.act(self.norm(self.conv(x_BCHW)))
-        return out
+        return norm_act(self.norm, self.act, self.conv(x_BCHW))
 
 
 class GlobalContext(nn.Module):

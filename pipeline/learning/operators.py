@@ -15,7 +15,6 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torch.nn.grad import conv2d_weight
 
-_FLOATS = 16  # of a cache line
 _WIDEST = 6  # oneDNN's vector code for channel-wise convolutions pads no further
 
 
@@ -77,28 +76,6 @@ class PointwiseConv2d(nn.Conv2d):
         return out
 
 
-def batch_norm(norm: nn.BatchNorm2d, *parts_BCHW: Tensor) -> Tensor:
-    """Return the batch norm of the parts' channels, side by side, (B, all C, H, W).
-
-    In training on a CPU each part is normalised by itself: where the channels fill no cache lines,
-    such as 32 + 3, PyTorch takes up to ten times as long, and longer with two threads than one.
-    """
-    if len(parts_BCHW) == 1 or not (norm.training and _on_cpu(parts_BCHW[0])):
-        whole: Tensor = norm(torch.cat(parts_BCHW, dim=1))
-        return whole
-    assert norm.momentum is not None  # that would be the mean of all batches
-    norm.get_buffer("num_batches_tracked").add_(1)
-    sizes = [part.shape[1] for part in parts_BCHW]
-    moments = norm.get_buffer("running_mean"), norm.get_buffer("running_var")
-    per_channel = (values.split(sizes) for values in (*moments, norm.weight, norm.bias))
-    normed = []
-    for part, mean, variance, scale, shift in zip(parts_BCHW, *per_channel, strict=True):
-        fast = part if part.shape[1] % _FLOATS == 0 else part.contiguous()
-        out = F.batch_norm(fast, mean, variance, scale, shift, True, norm.momentum, norm.eps)
-        normed.append(out.contiguous(memory_format=torch.channels_last))
-    return _side_by_side(*normed)
-
-
 def upsample(x_BCHW: Tensor, size: torch.Size) -> Tensor:
     """Return (B, C, *size) by bilinear interpolation that aligns the pictures' outer edges.
 
@@ -139,24 +116,6 @@ class _PReLU(torch.autograd.Function):
 
 
 _prelu: Callable[[Tensor, Tensor], Tensor] = _PReLU.apply
-
-
-class _SideBySide(torch.autograd.Function):
-    """``torch.cat`` of channels, but for its gradients, which are no views with gaps."""
-
-    @staticmethod
-    def forward(ctx: Any, *parts_BCHW: Tensor) -> Tensor:
-        ctx.sizes = [part.shape[1] for part in parts_BCHW]
-        return torch.cat(parts_BCHW, dim=1)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_BCHW: Tensor) -> tuple[Tensor, ...]:
-        parts = grad_BCHW.split(ctx.sizes, dim=1)
-        return tuple(part.contiguous(memory_format=torch.channels_last) for part in parts)
-
-
-_side_by_side: Callable[..., Tensor] = _SideBySide.apply
 
 
 class _DilatedDepthwise(torch.autograd.Function):

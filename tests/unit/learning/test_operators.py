@@ -1,4 +1,3 @@
-import copy
 from collections.abc import Callable
 
 import pytest
@@ -12,7 +11,6 @@ from pipeline.learning.operators import (
     DepthwiseConv2d,
     PointwiseConv2d,
     PReLU,
-    batch_norm,
     upsample,
 )
 
@@ -83,26 +81,6 @@ def test_a_pointwise_convolution_gives_what_its_twin_gives(
         memory_format=torch.channels_last
     )
     torch.testing.assert_close(mine, twin)
-
-
-@given(widths=st.lists(st.integers(2, 40), min_size=1, max_size=3), training=st.booleans())
-def test_a_batch_norm_of_parts_gives_what_its_twin_gives(widths: list[int], training: bool) -> None:
-    draw = torch.Generator().manual_seed(0)
-    parts = [torch.randn(2, width, 3, 4, generator=draw).double() for width in widths]
-    parts = [part.to(memory_format=torch.channels_last).requires_grad_() for part in parts]
-    norm = nn.BatchNorm2d(sum(widths), eps=1e-3).double().train(training)
-    nn.init.uniform_(norm.weight, -1, 1)
-    nn.init.uniform_(norm.bias, -1, 1)
-    twin = copy.deepcopy(norm)
-    ours, twins = batch_norm(norm, *parts), twin(torch.cat(parts, dim=1))
-    assert ours.is_contiguous(memory_format=torch.channels_last)
-    torch.testing.assert_close(ours, twins)
-    torch.testing.assert_close(norm.state_dict(), twin.state_dict())
-    grad_out = torch.randn(ours.shape, generator=draw).double()
-    mine = torch.autograd.grad(ours, [*norm.parameters(), *parts], grad_out)
-    torch.testing.assert_close(
-        mine, torch.autograd.grad(twins, [*twin.parameters(), *parts], grad_out)
-    )
 
 
 @given(

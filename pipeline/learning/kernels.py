@@ -1,0 +1,179 @@
+"""Batch norm and PReLU in channels-last order, there and back, compiled by numba.
+
+They are a handful of operations a number, for which PyTorch goes some twenty times over memory;
+these go over it twice in each direction. P pixels of a batch, C channels; arrays are float32,
+(P, C) or (C,). Each thread has its share of the pixels, so that as many threads give the same sums
+to the bit.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+from numba import njit, prange
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+Loop = TypeVar("Loop", bound=Callable[..., Any])
+
+_BLOCK = 128  # pixels that are summed in float32 before their sum joins a float64
+_MEAN, _VARIANCE, _INVERSE, _SCALE, _SHIFT = range(5)  # rows of what ``forward`` returns
+
+
+def _compiled(**options: Any) -> Callable[[Loop], Loop]:
+    """Decorate a function to be compiled when it is first called, and kept if there is room."""
+
+    def compiled(function: Loop) -> Loop:
+        try:
+            found: Loop = njit(nogil=True, cache=True, **options)(function)
+        except RuntimeError:  # neither the package's folder nor the user's cache can be written
+            found = njit(nogil=True, **options)(function)
+        return found
+
+    return compiled
+
+
+# Contraction alone of what is called fast: a loss that is no number must stay one.
+_parallel = _compiled(parallel=True, fastmath={"contract"})
+
+
+@_parallel
+def _moments(x: Floats, threads: int) -> Doubles:
+    """Return (2, C) sums of x - x[0] and of its square: near to 0, so that nothing cancels."""
+    pixels, channels = x.shape
+    sums = np.zeros((threads, 2, channels))
+    for thread in prange(threads):
+        first = np.zeros(channels, np.float32)
+        second = np.zeros(channels, np.float32)
+        end = pixels * (thread + 1) // threads
+        for begin in range(pixels * thread // threads, end, _BLOCK):
+            first[:] = 0
+            second[:] = 0
+            for p in range(begin, min(begin + _BLOCK, end)):
+                for c in range(channels):
+                    value = x[p, c] - x[0, c]
+                    first[c] += value
+                    second[c] += value * value
+            for c in range(channels):
+                sums[thread, 0, c] += first[c]
+                sums[thread, 1, c] += second[c]
+    total: Doubles = sums.sum(axis=0)
+    return total
+
+
+@_parallel
+def _scale_and_bend(
+    x: Floats, scale: Floats, shift: Floats, slope: Floats, out: Floats, threads: int
+) -> None:
+    """Write y = scale * x + shift into ``out``, times the slope where that is negative."""
+    pixels, channels = x.shape
+    for thread in prange(threads):
+        for p in range(pixels * thread // threads, pixels * (thread + 1) // threads):
+            for c in range(channels):
+                y = x[p, c] * scale[c] + shift[c]
+                out[p, c] = y if y > 0 else slope[c] * y
+
+
+@_compiled()
+def forward(
+    x: Floats, weight: Floats, bias: Floats, slope: Floats, eps: float, out: Floats, threads: int
+) -> Floats:
+    """Write PReLU(BatchNorm(x)) into ``out``.
+
+    Returns:
+        (5, C): mean, unbiased variance, 1 / deviation, and scale and shift of x.
+    """
+    pixels, channels = x.shape
+    sums = _moments(x, threads) / pixels
+    known = np.empty((5, channels), np.float32)
+    for c in range(channels):
+        mean = x[0, c] + sums[0, c]
+        variance = sums[1, c] - sums[0, c] ** 2
+        inverse = 1 / np.sqrt(variance + eps)
+        known[_MEAN, c] = mean
+        known[_VARIANCE, c] = variance * pixels / (pixels - 1)
+        known[_INVERSE, c] = inverse
+        known[_SCALE, c] = weight[c] * inverse
+        known[_SHIFT, c] = bias[c] - mean * weight[c] * inverse
+    _scale_and_bend(x, known[_SCALE], known[_SHIFT], slope, out, threads)
+    return known
+
+
+@_parallel
+def _gradient_sums(x: Floats, grad: Floats, known: Floats, slope: Floats, threads: int) -> Doubles:
+    """Return (3, C) sums of the gradient at y, of that times x - mean, and of the slope's."""
+    pixels, channels = x.shape
+    mean, scale, shift = known[_MEAN], known[_SCALE], known[_SHIFT]
+    sums = np.zeros((threads, 3, channels))
+    for thread in prange(threads):
+        of_y = np.zeros(channels, np.float32)
+        of_x = np.zeros(channels, np.float32)
+        of_slope = np.zeros(channels, np.float32)
+        end = pixels * (thread + 1) // threads
+        for begin in range(pixels * thread // threads, end, _BLOCK):
+            of_y[:] = 0
+            of_x[:] = 0
+            of_slope[:] = 0
+            for p in range(begin, min(begin + _BLOCK, end)):
+                for c in range(channels):
+                    y = x[p, c] * scale[c] + shift[c]
+                    g = grad[p, c]
+                    inner = g if y > 0 else g * slope[c]
+                    of_y[c] += inner
+                    of_x[c] += inner * (x[p, c] - mean[c])
+                    of_slope[c] += np.float32(0) if y > 0 else g * y
+            for c in range(channels):
+                sums[thread, 0, c] += of_y[c]
+                sums[thread, 1, c] += of_x[c]
+                sums[thread, 2, c] += of_slope[c]
+    total: Doubles = sums.sum(axis=0)
+    return total
+
+
+@_parallel
+def _gradient(
+    x: Floats,
+    grad: Floats,
+    known: Floats,
+    slope: Floats,
+    offset: Floats,
+    share: Floats,
+    out: Floats,
+    threads: int,
+) -> None:
+    """Write into ``out`` scale * the gradient at y - offset - share * (x - mean)."""
+    pixels, channels = x.shape
+    mean, scale, shift = known[_MEAN], known[_SCALE], known[_SHIFT]
+    for thread in prange(threads):
+        for p in range(pixels * thread // threads, pixels * (thread + 1) // threads):
+            for c in range(channels):
+                y = x[p, c] * scale[c] + shift[c]
+                g = grad[p, c]
+                inner = g if y > 0 else g * slope[c]
+                out[p, c] = scale[c] * inner - offset[c] - share[c] * (x[p, c] - mean[c])
+
+
+@_compiled()
+def backward(
+    x: Floats, grad: Floats, known: Floats, slope: Floats, out: Floats, threads: int
+) -> Floats:
+    """Write the gradient of x into ``out``; return (3, C) those of bias, weight and slope.
+
+    Ioffe and Szegedy (2015), section 3: the gradients through mean and variance are the offset and
+    the share that is taken off each pixel's.
+    """
+    pixels, channels = x.shape
+    sums = _gradient_sums(x, grad, known, slope, threads)
+    offset = np.empty(channels, np.float32)
+    share = np.empty(channels, np.float32)
+    found = np.empty((3, channels), np.float32)
+    for c in range(channels):
+        scale, inverse = known[_SCALE, c], known[_INVERSE, c]
+        offset[c] = scale * sums[0, c] / pixels
+        share[c] = scale * inverse**2 * sums[1, c] / pixels
+        found[0, c] = sums[0, c]
+        found[1, c] = sums[1, c] * inverse
+        found[2, c] = sums[2, c]
+    _gradient(x, grad, known, slope, offset, share, out, threads)
+    return found

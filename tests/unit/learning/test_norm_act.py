@@ -1,0 +1,175 @@
+"""Batch norm and activation at once: what the two layers of torch give, one after the other."""
+
+import copy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from pipeline.learning import norm_act as fused
+from pipeline.learning.norm_act import norm_act
+
+# A sign that rounding turns where y is about 0 turns a whole gradient: such pixels are left out.
+_NEAR_ZERO = 1e-5
+
+
+def pair(channels: int, activation: str) -> tuple[nn.BatchNorm2d, nn.Module]:
+    norm = nn.BatchNorm2d(channels, eps=1e-3)
+    act = nn.PReLU(channels) if activation == "prelu" else nn.ReLU()
+    for parameter in (*norm.parameters(), *act.parameters()):
+        nn.init.uniform_(parameter, -1, 1)
+    return norm, act
+
+
+def both(
+    norm: nn.BatchNorm2d, act: nn.Module, x: Tensor
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return outputs, gradients and buffers of ours and of the twins, which are in float64."""
+    found = []
+    kept = (norm.double()(x.double()).abs() > _NEAR_ZERO).detach()
+    norm.float().reset_running_stats()
+    torch.manual_seed(1)
+    grad = torch.randn_like(x) * kept
+    for dtype in (torch.float32, torch.float64):
+        n, a = (copy.deepcopy(layer).to(dtype) for layer in (norm, act))
+        seen = x.detach().to(dtype).requires_grad_()
+        out = norm_act(n, a, seen) if dtype == torch.float32 else a(n(seen))
+        out.backward(grad.to(dtype))
+        gradients = {"x": seen.grad, "scale": n.weight.grad, "shift": n.bias.grad}
+        if isinstance(a, nn.PReLU):
+            gradients["slope"] = a.weight.grad
+        found.append({"out": out.detach(), **gradients, **dict(n.named_buffers())})
+    return found[0], found[1]
+
+
+def close(ours: dict[str, Tensor], twins: dict[str, Tensor], rtol: float) -> None:
+    for name, twin in twins.items():
+        size = float(twin.double().abs().max())
+        torch.testing.assert_close(
+            ours[name].double(), twin.double(), rtol=0, atol=rtol * size + 1e-7, msg=name
+        )
+
+
+@settings(deadline=None)
+@given(
+    batch=st.integers(1, 3),
+    channels=st.integers(1, 70),
+    height=st.integers(1, 9),
+    width=st.integers(2, 30),
+    activation=st.sampled_from(["prelu", "relu"]),
+    channels_last=st.booleans(),
+    threads=st.integers(1, 4),
+)
+def test_it_gives_what_its_twins_give(
+    batch: int,
+    channels: int,
+    height: int,
+    width: int,
+    activation: str,
+    channels_last: bool,
+    threads: int,
+) -> None:
+    torch.manual_seed(0)
+    before = torch.get_num_threads()
+    x = 3 * torch.randn(batch, channels, height, width) + 1
+    if channels_last:
+        x = x.to(memory_format=torch.channels_last)
+    torch.set_num_threads(threads)
+    try:
+        ours, twins = both(*pair(channels, activation), x)
+    finally:
+        torch.set_num_threads(before)
+
+    assert ours["out"].is_contiguous(memory_format=torch.channels_last)
+    close(ours, twins, 1e-4)
+
+
+def test_nothing_cancels_where_the_mean_is_far_from_zero() -> None:
+    torch.manual_seed(0)
+
+    close(*both(*pair(5, "prelu"), torch.randn(2, 5, 40, 50) + 1000), 1e-3)
+
+
+def test_the_sum_of_many_pixels_stays_exact() -> None:
+    torch.manual_seed(0)
+
+    close(*both(*pair(3, "prelu"), torch.rand(4, 3, 300, 300)), 1e-5)
+
+
+def test_the_same_again_gives_the_same_bits() -> None:
+    torch.manual_seed(0)
+    layers, x = pair(35, "prelu"), torch.randn(2, 35, 20, 30)
+
+    one, other = both(*layers, x)[0], both(*layers, x)[0]
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_no_number_stays_none(value: float) -> None:
+    x = torch.randn(1, 2, 4, 4)
+    x[0, 0, 1, 1] = value
+    x.requires_grad_()
+    out = norm_act(*pair(2, "prelu"), x)
+    out.sum().backward()
+
+    for found in (out, x.grad):
+        assert found is not None
+        assert not torch.isfinite(found[:, 0]).any()
+        assert torch.isfinite(found[:, 1]).all()
+
+
+def test_one_pixel_is_refused_as_torch_does() -> None:
+    with pytest.raises(ValueError, match="more than 1 value per channel"):
+        norm_act(*pair(2, "prelu"), torch.randn(1, 2, 1, 1))
+
+
+def test_under_autocast_it_answers_in_what_it_was_given() -> None:
+    norm, act = pair(8, "prelu")
+    x = torch.randn(2, 8, 5, 6).bfloat16().requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        out = norm_act(norm, act, x)
+    out.float().sum().backward()
+
+    twin = act(norm(x.detach().float()))
+    assert out.dtype == torch.bfloat16
+    torch.testing.assert_close(out.float(), twin, rtol=1e-2, atol=1e-2)
+    assert x.grad is not None
+
+
+@pytest.mark.parametrize("way", ["no gradient", "evaluation", "float64"])
+def test_elsewhere_the_twins_themselves_run(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fused, "_fused", lambda *_: pytest.fail("this is not training"))
+    norm, act = pair(4, "prelu")
+    x = torch.randn(2, 4, 3, 3)
+    if way == "float64":
+        norm, act, x = norm.double(), act.double(), x.double()
+    norm.train(way != "evaluation")
+    with torch.set_grad_enabled(way != "no gradient"):
+        found = norm_act(norm, act, x)
+
+    assert torch.equal(found, act(copy.deepcopy(norm)(x)))
+
+
+def test_kernels_are_compiled_where_nothing_can_be_kept(tmp_path: Path) -> None:
+    """As in a container whose files are read-only."""
+    program = (
+        "import numba.core.caching as c\n"
+        "c.CacheImpl._locator_classes = []\n"
+        "import numpy as np\n"
+        "from pipeline.learning import kernels\n"
+        "x = np.array([[1], [3]], np.float32)\n"
+        "one = np.ones(1, np.float32)\n"
+        "out = np.empty_like(x)\n"
+        "kernels.forward(x, one, 0 * one, one, 0.0, out, 1)\n"
+        "print(out.ravel().tolist())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+
+    assert done.stdout == "[-1.0, 1.0]\n", done.stderr
