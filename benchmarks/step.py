@@ -28,7 +28,7 @@ from benchmarks.report import print_setting, print_table, say
 from pipeline.core.architecture import Architecture
 from pipeline.core.cost import count_macs
 from pipeline.learning import norm_act, operators
-from pipeline.learning.losses import weighted_loss
+from pipeline.learning.loop import weighted_loss
 from pipeline.learning.network import build
 from pipeline.runtime.environment import ALLOCATOR
 

@@ -48,7 +48,6 @@ class TrainConfig:
         weight_decay: how strong.
         scale_range: least and greatest random enlargement of a training picture.
         mixing: share, 0 to 1, of the training pictures over which half the classes of another lie.
-        lovasz: weight of the Lovász-softmax beside the cross-entropy.
         precision: of what goes through the network in a step; weights, loss and validation are
             float32 in any case.
         num_workers: processes that share a step. On CPUs each has its own batch norm statistics, so
@@ -63,7 +62,6 @@ class TrainConfig:
     weight_decay: float = 2e-2
     scale_range: tuple[float, float] = (0.5, 2.0)
     mixing: float = 0.5
-    lovasz: float = 0.0
     precision: Precision = "float32"
     num_workers: int = 1
 
@@ -87,9 +85,8 @@ RECIPES: Mapping[RecipeName, TrainConfig] = {
         warm_up=0.0,
         weight_decay=5e-4,
         mixing=0.0,
-        lovasz=0.0,
     ),
-    "sparse": TrainConfig(optimizer="adam", weight_decay=2e-4, mixing=0.0, lovasz=0.0),
+    "sparse": TrainConfig(optimizer="adam", weight_decay=2e-4, mixing=0.0),
 }
 # What two trainings on the same data must share for their scores to compare.
 COMPARED = tuple(field.name for field in fields(TrainConfig) if field.name != "num_workers")

@@ -39,8 +39,7 @@ class NormAct(nn.Module):
         self.act = _activation(activation, channels)
 
     def forward(self, *parts_BCHW: Tensor) -> Tensor:
-        whole = parts_BCHW[0] if len(parts_BCHW) == 1 else torch.cat(parts_BCHW, dim=1)
-        return norm_act(self.norm, self.act, whole)
+        return norm_act(self.norm, self.act, *parts_BCHW)
 
 
 class ConvNormAct(nn.Module):
@@ -92,7 +91,7 @@ class LocalAndSurround(nn.Module):
     def forward(self, x_BCHW: Tensor) -> Tensor:
         local = self.mix_local(self.local(x_BCHW))
         surround = self.mix_surround(self.surround(x_BCHW))
-        out: Tensor = self.joint(torch.cat((local, surround), dim=1))
+        out: Tensor = self.joint(local, surround)
         return out
 
 

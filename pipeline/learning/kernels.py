@@ -2,15 +2,18 @@
 
 They are a handful of operations a number, for which PyTorch goes some twenty times over memory;
 these go over it twice in each direction. P pixels of a batch, C channels; arrays are float32,
-(P, C) or (C,). Each thread has its share of the pixels, so that as many threads give the same sums
-to the bit.
+(P, C) or (C,). What comes out, and its gradient, may have more channels: ours begin with channel
+``at``. Each thread has its share of the pixels, so that as many threads give the same sums to the
+bit.
 """
 
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import numba
 import numpy as np
-from numba import njit, prange
+import torch
+from numba import prange
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
@@ -24,18 +27,30 @@ _MEAN, _VARIANCE, _INVERSE, _SCALE, _SHIFT = range(5)  # rows of what ``forward`
 def _compiled(**options: Any) -> Callable[[Loop], Loop]:
     """Decorate a function to be compiled when it is first called, and kept if there is room."""
 
-    def compiled(function: Loop) -> Loop:
+    def decorated(function: Loop) -> Loop:
         try:
-            found: Loop = njit(nogil=True, cache=True, **options)(function)
+            found: Loop = numba.njit(nogil=True, cache=True, **options)(function)
         except RuntimeError:  # neither the package's folder nor the user's cache can be written
-            found = njit(nogil=True, **options)(function)
+            found = numba.njit(nogil=True, **options)(function)
         return found
 
-    return compiled
+    return decorated
 
 
+_serial = _compiled()
 # Contraction alone of what is called fast: a loss that is no number must stay one.
 _parallel = _compiled(parallel=True, fastmath={"contract"})
+
+
+def num_threads() -> int:
+    """Return how many threads loops are to take from now on: as many as PyTorch does."""
+    wanted = torch.get_num_threads()
+    threads: int = min(wanted, numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
+    numba.set_num_threads(threads)
+    if torch.get_num_threads() != wanted:
+        # Both use the OpenMP library that PyTorch brings, and numba begins with all cores.
+        torch.set_num_threads(wanted)
+    return threads
 
 
 @_parallel
@@ -64,7 +79,7 @@ def _moments(x: Floats, threads: int) -> Doubles:
 
 @_parallel
 def _scale_and_bend(
-    x: Floats, scale: Floats, shift: Floats, slope: Floats, out: Floats, threads: int
+    x: Floats, scale: Floats, shift: Floats, slope: Floats, out: Floats, at: int, threads: int
 ) -> None:
     """Write y = scale * x + shift into ``out``, times the slope where that is negative."""
     pixels, channels = x.shape
@@ -72,12 +87,19 @@ def _scale_and_bend(
         for p in range(pixels * thread // threads, pixels * (thread + 1) // threads):
             for c in range(channels):
                 y = x[p, c] * scale[c] + shift[c]
-                out[p, c] = y if y > 0 else slope[c] * y
+                out[p, at + c] = y if y > 0 else slope[c] * y
 
 
-@_compiled()
+@_serial
 def forward(
-    x: Floats, weight: Floats, bias: Floats, slope: Floats, eps: float, out: Floats, threads: int
+    x: Floats,
+    weight: Floats,
+    bias: Floats,
+    slope: Floats,
+    eps: float,
+    out: Floats,
+    at: int,
+    threads: int,
 ) -> Floats:
     """Write PReLU(BatchNorm(x)) into ``out``.
 
@@ -96,12 +118,14 @@ def forward(
         known[_INVERSE, c] = inverse
         known[_SCALE, c] = weight[c] * inverse
         known[_SHIFT, c] = bias[c] - mean * weight[c] * inverse
-    _scale_and_bend(x, known[_SCALE], known[_SHIFT], slope, out, threads)
+    _scale_and_bend(x, known[_SCALE], known[_SHIFT], slope, out, at, threads)
     return known
 
 
 @_parallel
-def _gradient_sums(x: Floats, grad: Floats, known: Floats, slope: Floats, threads: int) -> Doubles:
+def _gradient_sums(
+    x: Floats, grad: Floats, at: int, known: Floats, slope: Floats, threads: int
+) -> Doubles:
     """Return (3, C) sums of the gradient at y, of that times x - mean, and of the slope's."""
     pixels, channels = x.shape
     mean, scale, shift = known[_MEAN], known[_SCALE], known[_SHIFT]
@@ -118,7 +142,7 @@ def _gradient_sums(x: Floats, grad: Floats, known: Floats, slope: Floats, thread
             for p in range(begin, min(begin + _BLOCK, end)):
                 for c in range(channels):
                     y = x[p, c] * scale[c] + shift[c]
-                    g = grad[p, c]
+                    g = grad[p, at + c]
                     inner = g if y > 0 else g * slope[c]
                     of_y[c] += inner
                     of_x[c] += inner * (x[p, c] - mean[c])
@@ -135,45 +159,44 @@ def _gradient_sums(x: Floats, grad: Floats, known: Floats, slope: Floats, thread
 def _gradient(
     x: Floats,
     grad: Floats,
+    at: int,
     known: Floats,
     slope: Floats,
-    offset: Floats,
-    share: Floats,
+    off: Floats,
     out: Floats,
     threads: int,
 ) -> None:
-    """Write into ``out`` scale * the gradient at y - offset - share * (x - mean)."""
+    """Write into ``out`` scale * the gradient at y - off[0] - off[1] * (x - mean)."""
     pixels, channels = x.shape
     mean, scale, shift = known[_MEAN], known[_SCALE], known[_SHIFT]
     for thread in prange(threads):
         for p in range(pixels * thread // threads, pixels * (thread + 1) // threads):
             for c in range(channels):
                 y = x[p, c] * scale[c] + shift[c]
-                g = grad[p, c]
+                g = grad[p, at + c]
                 inner = g if y > 0 else g * slope[c]
-                out[p, c] = scale[c] * inner - offset[c] - share[c] * (x[p, c] - mean[c])
+                out[p, c] = scale[c] * inner - off[0, c] - off[1, c] * (x[p, c] - mean[c])
 
 
-@_compiled()
+@_serial
 def backward(
-    x: Floats, grad: Floats, known: Floats, slope: Floats, out: Floats, threads: int
+    x: Floats, grad: Floats, at: int, known: Floats, slope: Floats, out: Floats, threads: int
 ) -> Floats:
     """Write the gradient of x into ``out``; return (3, C) those of bias, weight and slope.
 
-    Ioffe and Szegedy (2015), section 3: the gradients through mean and variance are the offset and
-    the share that is taken off each pixel's.
+    Ioffe and Szegedy (2015), section 3: the gradients through mean and variance are what is taken
+    off each pixel's.
     """
     pixels, channels = x.shape
-    sums = _gradient_sums(x, grad, known, slope, threads)
-    offset = np.empty(channels, np.float32)
-    share = np.empty(channels, np.float32)
+    sums = _gradient_sums(x, grad, at, known, slope, threads)
+    off = np.empty((2, channels), np.float32)
     found = np.empty((3, channels), np.float32)
     for c in range(channels):
         scale, inverse = known[_SCALE, c], known[_INVERSE, c]
-        offset[c] = scale * sums[0, c] / pixels
-        share[c] = scale * inverse**2 * sums[1, c] / pixels
+        off[0, c] = scale * sums[0, c] / pixels
+        off[1, c] = scale * inverse**2 * sums[1, c] / pixels
         found[0, c] = sums[0, c]
         found[1, c] = sums[1, c] * inverse
         found[2, c] = sums[2, c]
-    _gradient(x, grad, known, slope, offset, share, out, threads)
+    _gradient(x, grad, at, known, slope, off, out, threads)
     return found

@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils.memory_format import convert_conv2d_weight_memory_format
 
@@ -23,7 +24,6 @@ from pipeline.learning.dataset import Dataset
 from pipeline.learning.denormals import flush_denormals
 from pipeline.learning.evaluation import evaluate
 from pipeline.learning.loader import Batch, TrainLoader
-from pipeline.learning.losses import lovasz_softmax, weighted_loss
 from pipeline.learning.metrics import class_iou, mean_iou
 from pipeline.learning.network import build
 from pipeline.learning.optimizer import make_optimizer
@@ -169,9 +169,8 @@ class _Trainer:
     def step(self, image_BCHW: Tensor, label_BHW: Tensor, step: int) -> Tensor:
         """Take one optimizer step, of the whole training's; return this rank's part of the loss.
 
-        The cross-entropy is the weighted mean over the global batch's labelled pixels, and the
-        Lovász-softmax the mean over its pictures, as one process would compute them, and not the
-        mean of the ranks' means.
+        The loss is the weighted mean over the global batch's labelled pixels, as one process would
+        compute it, and not the mean of the ranks' means.
         """
         training, ignore_index = self.spec.training, self.info.classes.ignore_index
         is_mixed = training.precision == "bfloat16"
@@ -179,9 +178,6 @@ class _Trainer:
             logits_BKHW = self.module(image_BCHW).float()
         loss, weight = weighted_loss(logits_BKHW, label_BHW, self.class_weights_K, ignore_index)
         part = loss / summed(weight, self.context).clamp(min=1e-12)
-        if training.lovasz:
-            overlap = lovasz_softmax(logits_BKHW, label_BHW, ignore_index, step)
-            part = part + training.lovasz / training.batch_size * overlap
         rate = learning_rate(training, step / (self.num_steps * training.epochs))
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -190,6 +186,18 @@ class _Trainer:
         torch.autograd.backward(part * self.context.world_size)
         self.optimizer.step()
         return part.detach()
+
+
+def weighted_loss(
+    logits_BKHW: Tensor, label_BHW: Tensor, class_weights_K: Tensor, ignore_index: int
+) -> tuple[Tensor, Tensor]:
+    """Return the class-weighted cross-entropy summed over pixels, and the sum of the weights."""
+    label = label_BHW.long()
+    loss = F.cross_entropy(
+        logits_BKHW, label, weight=class_weights_K, ignore_index=ignore_index, reduction="sum"
+    )
+    counts_K = torch.bincount(label_BHW.flatten(), minlength=256)[: len(class_weights_K)]
+    return loss, (counts_K * class_weights_K).sum()
 
 
 def learning_rate(training: TrainConfig, progress: float) -> float:

@@ -4,27 +4,33 @@ PyTorch takes two to seven times as long for the pair, and longest where the cha
 lines, such as 32 + 3. B batch, C channels, H height, W width, P = B * H * W pixels.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 
-def norm_act(norm: nn.Module, act: nn.Module, x_BCHW: Tensor) -> Tensor:
-    """Return ``act(norm(x))``, (B, C, H, W), and let batch norm learn its moments."""
-    if not _is_fused(norm, act, x_BCHW):
-        out: Tensor = act(norm(x_BCHW))
+def norm_act(norm: nn.Module, act: nn.Module, *parts_BCHW: Tensor) -> Tensor:
+    """Return ``act(norm(x))`` of parts side by side, (B, all C, H, W).
+
+    In training the norm learns its moments.
+    """
+    if not all(_is_fused(norm, act, part) for part in parts_BCHW):
+        whole = parts_BCHW[0] if len(parts_BCHW) == 1 else torch.cat(parts_BCHW, dim=1)
+        out: Tensor = act(norm(whole))
         return out
     assert isinstance(norm, nn.BatchNorm2d)
     assert norm.momentum is not None
     slope_C = act.weight if isinstance(act, nn.PReLU) else torch.zeros_like(norm.weight)
-    out, mean_C, variance_C = _fused(x_BCHW.float(), norm.weight, norm.bias, slope_C, norm.eps)
+    floats_BCHW = (part.float() for part in parts_BCHW)
+    out, mean_C, variance_C = _fused(norm.eps, norm.weight, norm.bias, slope_C, *floats_BCHW)
     norm.get_buffer("num_batches_tracked").add_(1)
     norm.get_buffer("running_mean").lerp_(mean_C, norm.momentum)
     norm.get_buffer("running_var").lerp_(variance_C, norm.momentum)
-    return out.to(x_BCHW.dtype)
+    return out.to(parts_BCHW[0].dtype)
 
 
 def _is_fused(norm: nn.Module, act: nn.Module, x_BCHW: Tensor) -> bool:
@@ -43,34 +49,59 @@ def _is_fused(norm: nn.Module, act: nn.Module, x_BCHW: Tensor) -> bool:
 class _NormAct(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x_BCHW: Tensor, weight_C: Tensor, bias_C: Tensor, slope_C: Tensor, eps: float
+        ctx: Any,
+        eps: float,
+        weight_C: Tensor,
+        bias_C: Tensor,
+        slope_C: Tensor,
+        *parts_BCHW: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
         kernels, threads = _kernels()
-        x_BCHW = x_BCHW.contiguous(memory_format=torch.channels_last)
-        out_BCHW = torch.empty_like(x_BCHW)
-        given = _pixels(x_BCHW), *(value.detach().numpy() for value in (weight_C, bias_C, slope_C))
-        known_5C = torch.from_numpy(kernels.forward(*given, eps, _pixels(out_BCHW), threads))
-        ctx.save_for_backward(x_BCHW, known_5C, slope_C)
-        mean_C, variance_C, *_ = known_5C
+        parts_BCHW = tuple(_channels_last(part) for part in parts_BCHW)
+        batch, _, height, width = parts_BCHW[0].shape
+        shape = batch, len(weight_C), height, width
+        out_BCHW = torch.empty(shape, memory_format=torch.channels_last)
+        out_PC, values = _pixels(out_BCHW), (weight_C, bias_C, slope_C)
+        ctx.known = []
+        for part, at, span in _spans(parts_BCHW):
+            own = (value.detach().numpy()[span] for value in values)
+            ctx.known.append(kernels.forward(_pixels(part), *own, eps, out_PC, at, threads))
+        ctx.save_for_backward(slope_C, *parts_BCHW)
+        mean_C, variance_C, *_ = torch.from_numpy(np.concatenate(ctx.known, axis=1))
         ctx.mark_non_differentiable(mean_C, variance_C)
         return out_BCHW, mean_C, variance_C
 
     @staticmethod
     @once_differentiable
-    def backward(
-        ctx: Any, grad_BCHW: Tensor, *_: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
+    def backward(ctx: Any, grad_BCHW: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         kernels, threads = _kernels()
-        x_BCHW, known_5C, slope_C = ctx.saved_tensors
-        grad_x_BCHW = torch.empty_like(x_BCHW)
-        grad_PC = _pixels(grad_BCHW.contiguous(memory_format=torch.channels_last))
-        known = known_5C.numpy(), slope_C.detach().numpy()
-        found = kernels.backward(_pixels(x_BCHW), grad_PC, *known, _pixels(grad_x_BCHW), threads)
-        bias_C, weight_C, slope_C = torch.from_numpy(found)
-        return grad_x_BCHW, weight_C, bias_C, slope_C, None
+        slope_C, *parts_BCHW = ctx.saved_tensors
+        slope, grad_PC = slope_C.detach().numpy(), _pixels(_channels_last(grad_BCHW))
+        grads_BCHW = [torch.empty_like(part) for part in parts_BCHW]
+        found = [
+            kernels.backward(_pixels(part), grad_PC, at, known, slope[span], _pixels(grad), threads)
+            for (part, at, span), known, grad in zip(
+                _spans(parts_BCHW), ctx.known, grads_BCHW, strict=True
+            )
+        ]
+        bias_C, weight_C, slope_C = torch.from_numpy(np.concatenate(found, axis=1))
+        return None, weight_C, bias_C, slope_C, *grads_BCHW
 
 
 _fused: Callable[..., tuple[Tensor, Tensor, Tensor]] = _NormAct.apply
+
+
+def _spans(parts_BCHW: Sequence[Tensor]) -> Iterator[tuple[Tensor, int, slice]]:
+    """Yield each part, its first channel among all, and all of them."""
+    at = 0
+    for part in parts_BCHW:
+        end = at + part.shape[1]
+        yield part, at, slice(at, end)
+        at = end
+
+
+def _channels_last(x_BCHW: Tensor) -> Tensor:
+    return x_BCHW.contiguous(memory_format=torch.channels_last)
 
 
 def _pixels(x_BCHW: Tensor) -> Any:
@@ -79,12 +110,8 @@ def _pixels(x_BCHW: Tensor) -> Any:
 
 
 def _kernels() -> tuple[Any, int]:
-    """Return the kernels and how many threads they are to take: as many as PyTorch does."""
+    """Return the kernels and how many threads they are to take."""
     # Training alone needs numba, and importing it takes half a second.
-    import numba
-
     from pipeline.learning import kernels
 
-    threads = min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
-    numba.set_num_threads(threads)
-    return kernels, threads
+    return kernels, kernels.num_threads()

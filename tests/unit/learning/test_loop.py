@@ -30,8 +30,7 @@ from pipeline.learning.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_
 from pipeline.learning.context import LocalContext
 from pipeline.learning.evaluation import evaluate
 from pipeline.learning.folder import Folder
-from pipeline.learning.loop import learning_rate, train
-from pipeline.learning.losses import weighted_loss
+from pipeline.learning.loop import learning_rate, train, weighted_loss
 from pipeline.learning.metrics import mean_iou
 from pipeline.learning.weights import WEIGHTS_FILE, load_weights
 

@@ -14,9 +14,6 @@ from torch import Tensor, nn
 from pipeline.learning import norm_act as fused
 from pipeline.learning.norm_act import norm_act
 
-# A sign that rounding turns where y is about 0 turns a whole gradient: such pixels are left out.
-_NEAR_ZERO = 1e-5
-
 
 def pair(channels: int, activation: str) -> tuple[nn.BatchNorm2d, nn.Module]:
     norm = nn.BatchNorm2d(channels, eps=1e-3)
@@ -27,11 +24,14 @@ def pair(channels: int, activation: str) -> tuple[nn.BatchNorm2d, nn.Module]:
 
 
 def both(
-    norm: nn.BatchNorm2d, act: nn.Module, x: Tensor
+    norm: nn.BatchNorm2d, act: nn.Module, x: Tensor, near_zero: float = 1e-5
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Return outputs, gradients and buffers of ours and of the twins, which are in float64."""
+    """Return outputs, gradients and buffers of ours and of the twins, which are in float64.
+
+    Rounding may turn a sign where y is about 0, and with it a whole gradient: none comes from there.
+    """
     found = []
-    kept = (norm.double()(x.double()).abs() > _NEAR_ZERO).detach()
+    kept = (norm.double()(x.double()).abs() > near_zero).detach()
     norm.float().reset_running_stats()
     torch.manual_seed(1)
     grad = torch.randn_like(x) * kept
@@ -92,7 +92,8 @@ def test_it_gives_what_its_twins_give(
 def test_nothing_cancels_where_the_mean_is_far_from_zero() -> None:
     torch.manual_seed(0)
 
-    close(*both(*pair(5, "prelu"), torch.randn(2, 5, 40, 50) + 1000), 1e-3)
+    far = torch.randn(2, 5, 40, 50) + 1000
+    close(*both(*pair(5, "prelu"), far, near_zero=1e-2), 1e-3)
 
 
 def test_the_sum_of_many_pixels_stays_exact() -> None:
@@ -106,7 +107,8 @@ def test_the_same_again_gives_the_same_bits() -> None:
     layers, x = pair(35, "prelu"), torch.randn(2, 35, 20, 30)
 
     one, other = both(*layers, x)[0], both(*layers, x)[0]
-    assert all(torch.equal(one[name], other[name]) for name in one)
+    for name, value in one.items():
+        torch.testing.assert_close(value, other[name], rtol=0, atol=0, msg=name)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -165,7 +167,7 @@ def test_kernels_are_compiled_where_nothing_can_be_kept(tmp_path: Path) -> None:
         "x = np.array([[1], [3]], np.float32)\n"
         "one = np.ones(1, np.float32)\n"
         "out = np.empty_like(x)\n"
-        "kernels.forward(x, one, 0 * one, one, 0.0, out, 1)\n"
+        "kernels.forward(x, one, 0 * one, one, 0.0, out, 0, 1)\n"
         "print(out.ravel().tolist())"
     )
     done = subprocess.run(
