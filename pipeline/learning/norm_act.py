@@ -111,7 +111,7 @@ def _pixels(x_BCHW: Tensor) -> Any:
 
 def _kernels() -> tuple[Any, int]:
     """Return the kernels and how many threads they are to take."""
-    # Training alone needs numba, and importing it takes half a second.
+    # Training alone needs numba, and importing it takes a second.
     from pipeline.learning import kernels
 
     return kernels, kernels.num_threads()

@@ -28,7 +28,7 @@ def both(
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Return outputs, gradients and buffers of ours and of the twins, which are in float64.
 
-    Rounding may turn a sign where y is about 0, and with it a whole gradient: none comes from there.
+    Rounding may turn the sign of y near 0, and a whole gradient with it: none comes from there.
     """
     found = []
     kept = (norm.double()(x.double()).abs() > near_zero).detach()
