@@ -157,6 +157,28 @@ def test_elsewhere_the_twins_themselves_run(way: str, monkeypatch: pytest.Monkey
     assert torch.equal(found, act(copy.deepcopy(norm)(x)))
 
 
+def run(program: str, cwd: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=cwd, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_pytorch_keeps_the_threads_that_it_was_given(tmp_path: Path) -> None:
+    """The first loop of a process starts threads for all cores."""
+    program = (
+        "import torch\n"
+        "from torch import nn\n"
+        "from pipeline.learning.norm_act import norm_act\n"
+        "torch.set_num_threads(1)\n"
+        "norm_act(nn.BatchNorm2d(2), nn.PReLU(2), torch.randn(1, 2, 4, 4))\n"
+        "print(torch.get_num_threads())"
+    )
+
+    assert run(program, tmp_path) == "1\n"
+
+
 def test_kernels_are_compiled_where_nothing_can_be_kept(tmp_path: Path) -> None:
     """As in a container whose files are read-only."""
     program = (
@@ -170,8 +192,5 @@ def test_kernels_are_compiled_where_nothing_can_be_kept(tmp_path: Path) -> None:
         "kernels.forward(x, one, 0 * one, one, 0.0, out, 0, 1)\n"
         "print(out.ravel().tolist())"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, check=False
-    )
 
-    assert done.stdout == "[-1.0, 1.0]\n", done.stderr
+    assert run(program, tmp_path) == "[-1.0, 1.0]\n"
