@@ -19,7 +19,7 @@ class RecipeOptions:
     is, and the longer the training, the more filters die."""
 
     precision: Precision = TrainConfig.precision
-    """Of the training step; bfloat16 is faster on GPUs and on CPUs that multiply in it (AMX)."""
+    """Of the training step; bfloat16 is meant for GPUs, and gains little on CPUs."""
 
     def training(self, *, epochs: int, batch_size: int, num_workers: int) -> TrainConfig:
         """Return how a network is trained.
