@@ -172,7 +172,9 @@ class FaultProxy:
         """Serve one client until it goes, or until a fault ends the connection."""
         # So that drain() waits until the kernel has all: a reset drops what it has not.
         writer.transport.set_write_buffer_limits(high=0)
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+        # The proxy's end cancels what still is connected, which asyncio would print.
+        ends = (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError)
+        with contextlib.suppress(*ends):
             while await self._exchange(await _read_head(reader), reader, writer):
                 pass
         writer.close()

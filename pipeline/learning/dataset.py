@@ -15,6 +15,7 @@ from pipeline.learning.split import Split
 
 _BYTES_PER_PIXEL = 4  # three of the picture, one of the label
 _MEMORY_LIMIT_BYTES = 4 << 30
+_READERS = 16  # of a split's samples at a time, when each waits for an answer from far away
 _CONTAINER = Path("/sys/fs/cgroup")
 
 
@@ -61,6 +62,7 @@ class Dataset:
             cache=self._cache(records, cache),
             keep=cache == "memory",
             skip_corrupt=skip_corrupt,
+            readers=1 if self.is_near or cache != "none" else _READERS,
         )
 
     def _best_cache(self, num_samples: int) -> CachePolicy:

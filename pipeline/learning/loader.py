@@ -93,7 +93,7 @@ class TrainLoader:
         return fetched(self._split, remaining.ravel(), made, self._num_threads)
 
     def _make(self, epoch: int, indices: NDArray[np.int64]) -> Batch:
-        samples = [self._split.substitute(int(index)) for index in indices]
+        samples = self._split.at_once(self._split.substitute, indices.tolist())
         draws = [np.random.default_rng((self._seed, epoch, int(index))) for index in indices]
         if self._view:
             samples = list(map(self._view, samples, draws))
@@ -115,7 +115,7 @@ def evaluation_batches(
     starts = range(0, len(share), batch_size)
 
     def make(start: int) -> Batch | None:
-        samples = [split.sound(index) for index in share[start : start + batch_size]]
+        samples = split.at_once(split.sound, share[start : start + batch_size])
         sound = [sample for sample in samples if sample is not None]
         return stack(sound) if sound else None
 

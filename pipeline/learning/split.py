@@ -1,6 +1,8 @@
 """The samples of one split, from wherever their bytes are nearest, decoded once or each time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +12,8 @@ from pipeline.core.manifest import SampleRecord
 from pipeline.learning.decoding import Sample, check_limits, corrupt, decode
 from pipeline.learning.records import Records
 from pipeline.learning.shards import ShardCache, ShardStore
+
+Result = TypeVar("Result")
 
 _MAX_GAP_BYTES = 64 << 10  # members this close are read in one go
 
@@ -25,6 +29,7 @@ class Split:
         cache: ShardCache | None = None,
         keep: bool = False,
         skip_corrupt: bool = False,
+        readers: int = 1,
     ) -> None:
         """Take the records of the split and where their bytes are read from.
 
@@ -34,6 +39,7 @@ class Split:
             cache: keeps those shards nearby.
             keep: whether a sample stays decoded in memory once it was read.
             skip_corrupt: see ``Dataset.split``.
+            readers: samples that ``at_once`` reads at a time, for shards that are far away.
         """
         self.records = records
         self._shards: ShardStore | None = shards
@@ -43,6 +49,7 @@ class Split:
         self._kept: dict[int, Sample] = {}
         self._known = bytearray(len(records))  # 1 for a sample that was read and was sound
         self._skip_corrupt = skip_corrupt
+        self._readers = ThreadPoolExecutor(readers, "reader") if readers > 1 else None
         self._corrupt: dict[int, str] = {}
 
     def __len__(self) -> int:
@@ -129,6 +136,11 @@ class Split:
             if (sample := self.sound((index + step) % len(self))) is not None:
                 return sample
         raise DataError(f"every sample is corrupt, such as: {next(iter(self._corrupt.values()))}")
+
+    def at_once(self, read: Callable[[int], Result], indices: Iterable[int]) -> list[Result]:
+        """Return what ``read`` makes of each sample, in order; far ones are asked for together."""
+        mapped = map if self._readers is None else self._readers.map
+        return list(mapped(read, indices))
 
     def _let_go(self) -> None:
         """Drop the shards, with the bytes that they hold, once no sample needs them again."""

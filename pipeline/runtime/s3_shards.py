@@ -23,7 +23,7 @@ from pipeline.learning.shards import ShardStore
 from pipeline.runtime.storage import endpoint_name, open_folder, s3_client, split_uri
 
 _CHUNK_BYTES = 64 << 10  # what a broken connection can cost; larger ones are no faster
-_CONNECTIONS = 16  # the loader threads of a train and a val split
+_CONNECTIONS = 16  # as many as read one split at a time
 _MISSING_CODES = {"NoSuchKey", "404", "InvalidRange", "416"}
 _TRANSIENT_CODES = {"RequestTimeout", "SlowDown", "Throttling", "429"}
 _BROKEN = (

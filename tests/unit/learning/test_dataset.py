@@ -2,10 +2,11 @@
 
 import hashlib
 import io
+import threading
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from pipeline.core.config import CachePolicy, DataConfig
 from pipeline.core.errors import CorruptSample, DataError
 from pipeline.core.manifest import DATASET_FILE, MANIFEST_FILE, SampleRecord
 from pipeline.learning.dataset import Dataset, free_bytes, open_dataset
+from pipeline.learning.loader import evaluation_batches
 from pipeline.learning.records import SCHEMA, Records, read_records, records_table, write_records
 from pipeline.learning.shards import FolderShards, MemoryShards
 from pipeline.learning.split import Split
@@ -282,6 +284,40 @@ def test_a_label_may_lie_before_its_picture(written: Written) -> None:
     sample = Split(Records(records_table([turned])), source)[0]
     np.testing.assert_array_equal(sample.image_HWC, written.samples["train"][0][0])
     np.testing.assert_array_equal(sample.label_HW, written.samples["train"][0][1])
+
+
+@dataclass
+class Meeting:
+    """Shards that answer no read before ``readers`` have asked."""
+
+    shards: FolderShards
+    readers: int
+
+    def __post_init__(self) -> None:
+        self.barrier = threading.Barrier(self.readers)
+
+    def read(self, shard: str, start: int, length: int) -> bytes:
+        self.barrier.wait(timeout=20)
+        return self.shards.read(shard, start, length)
+
+
+def test_far_samples_of_a_batch_are_asked_for_together(written: Written) -> None:
+    far = Meeting(FolderShards(written.folder), readers=6)
+    split = open_dataset(written.folder, shards=far).split("train", "none")
+
+    (batch,) = evaluation_batches(split, 6, num_threads=0)
+    for image_CHW, (image_HWC, _) in zip(batch.image_BCHW, written.samples["train"], strict=True):
+        np.testing.assert_array_equal(image_CHW.permute(1, 2, 0).numpy(), image_HWC)
+
+
+def test_near_samples_are_read_by_whoever_asks(written: Written) -> None:
+    """Threads that wait for nothing would only take turns."""
+    split = open_dataset(written.folder).split("train", "none")
+
+    assert split.at_once(lambda index: threading.get_ident() + index, [0, 1]) == [
+        threading.get_ident(),
+        threading.get_ident() + 1,
+    ]
 
 
 @pytest.mark.parametrize(
