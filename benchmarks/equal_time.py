@@ -28,7 +28,7 @@ from torch import nn
 
 from benchmarks.report import print_setting, print_table, say
 from benchmarks.step import ARCHITECTURE, BATCH_SIZE, be_plain
-from pipeline.core.config import DataConfig, TrainConfig, TrialSpec
+from pipeline.core.config import DataConfig, TrialSpec, recipe
 from pipeline.learning import loop
 from pipeline.learning.augment import augment, normalise
 from pipeline.learning.context import LocalContext
@@ -74,7 +74,7 @@ def train_plainly(data: Dataset, epochs: int, seed: int) -> Training:
 
 def train_ours(data: Dataset, epochs: int, seed: int) -> Training:
     """Train by the default recipe in the pipeline's loop; it looks at one batch of val an epoch."""
-    spec = TrialSpec(ARCHITECTURE, DataConfig("", ""), TrainConfig(epochs=epochs), seed)
+    spec = TrialSpec(ARCHITECTURE, DataConfig("", ""), recipe("default", epochs), seed)
     glance = replace(data, records=data.records.of_split("val")[:BATCH_SIZE]).split("val")
     with TemporaryDirectory() as path:
         folder = open_folder(path)
@@ -92,7 +92,7 @@ LOOPS: dict[str, Callable[[Dataset, int, int], Training]] = {
 
 
 def epoch_seconds(data: Dataset, name: str) -> float:
-    """Return what an epoch takes once it has been warmed up."""
+    """Return what an epoch takes once it has been warmed up; mixing would add some ms."""
     ends = [time.perf_counter() for _ in LOOPS[name](data, _TIMED_EPOCHS, 0)]
     return statistics.median(end - begin for begin, end in pairwise(ends))
 
@@ -138,7 +138,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dataset", required=True)
     parser.add_argument("--minutes", type=float, default=15)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=3, help="at least 2")
     parser.add_argument("--one", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
@@ -164,7 +164,7 @@ def main() -> None:
             [
                 *(name, f"{seconds[name]:.1f}", str(epochs[name])),
                 ", ".join(f"{score:.2f}" for score in found),
-                *(f"{statistics.fmean(found):.2f}", f"{statistics.pstdev(found):.2f}"),
+                *(f"{statistics.fmean(found):.2f}", f"{statistics.stdev(found):.2f}"),
             ]
             for name, found in scores.items()
         ],

@@ -28,7 +28,7 @@ import imagecodecs
 
 from benchmarks import camvid
 from benchmarks.report import print_setting, print_table, say
-from pipeline.runtime.storage import s3_client
+from pipeline.runtime.storage import open_folder, s3_client
 from pipeline.sources import png
 from pipeline.sources.registry import SourceRequest, open_source
 from pipeline.sources.source import Source
@@ -42,6 +42,7 @@ LIMITS = (LIBPNG_LIMIT, LIMIT, S3_LIMIT)
 OURS = ("into a folder, new workers", "into a folder", "onto S3")
 SUBJECTS = (*LIMITS, *OURS)
 FILES_PER_OBJECT = 2 * 64  # pictures and labels
+SCRATCH = "preprocess-rate"  # the folder on S3, gone at the end
 
 
 def recode_by_libpng(files: Sequence[Path]) -> None:
@@ -70,7 +71,7 @@ def recode_and_put(files: Sequence[Path]) -> None:
     client = s3_client()
     for first in range(0, len(files), FILES_PER_OBJECT):
         content = b"".join(recode_all(files[first : first + FILES_PER_OBJECT]))
-        client.put_object(Bucket="cgnet", Key=f"benchmarks/{uuid.uuid4().hex}", Body=content)
+        client.put_object(Bucket="cgnet", Key=f"{SCRATCH}/{uuid.uuid4().hex}", Body=content)
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def run_ours(source: Source, workers: int, runs: Sequence[list[Run]]) -> None:
 
     num_images = sum(map(len, source.keys().values()))
     with tempfile.TemporaryDirectory() as folder, local_cluster(workers):
-        places = (f"{folder}/new", f"{folder}/there", f"s3://cgnet/benchmarks/{uuid.uuid4().hex}")
+        places = (f"{folder}/new", f"{folder}/there", f"s3://cgnet/{SCRATCH}/{uuid.uuid4().hex}")
         for place, found in zip(places, runs, strict=True):
             with timed(num_images, found):
                 preprocess(source, place)
@@ -144,6 +145,7 @@ def main() -> None:
             found = [runs[name, workers] for name in SUBJECTS]
             run_limits(folder, workers, found[: len(LIMITS)])
             run_ours(source, workers, found[len(LIMITS) :])
+            open_folder("s3://cgnet").delete_dir(SCRATCH)
             say(f"{workers}: {', '.join(f'{run[-1].rate:.1f}' for run in found)}")
     rates = {subject: statistics.median(r.rate for r in found) for subject, found in runs.items()}
     rows = [

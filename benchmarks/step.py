@@ -66,7 +66,7 @@ def plain_step(images: Tensor, labels: Tensor) -> Callable[[], float]:
 
 
 def our_step(images: Tensor, labels: Tensor, bf16: bool = False) -> Callable[[], float]:
-    """Return the step as the training loop takes it."""
+    """Return the step as the training loop takes it, but with the rival's optimizer."""
     model = build(ARCHITECTURE)
     model.to(memory_format=torch.channels_last)
     images = images.contiguous(memory_format=torch.channels_last)  # as the loader gives them

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from pipeline.core.config import RECIPES, Precision, RecipeName, TrainConfig
+from pipeline.core.config import Precision, RecipeName, TrainConfig, recipe
 
 
 @dataclass(frozen=True)
@@ -27,14 +27,13 @@ class RecipeOptions:
         Raises:
             UsageError: a number is out of its range.
         """
-        recipe = RECIPES[self.recipe]
+        training = recipe(self.recipe, epochs)
         rate, decay = self.learning_rate, self.weight_decay
         return replace(
-            recipe,
-            epochs=epochs,
+            training,
             batch_size=batch_size,
-            learning_rate=recipe.learning_rate if rate is None else rate,
-            weight_decay=recipe.weight_decay if decay is None else decay,
+            learning_rate=training.learning_rate if rate is None else rate,
+            weight_decay=training.weight_decay if decay is None else decay,
             precision=self.precision,
             num_workers=num_workers,
         )

@@ -7,39 +7,25 @@ these go over it twice in each direction. P pixels of a batch, C channels; array
 bit.
 """
 
-from collections.abc import Callable
-from typing import Any, TypeVar
-
 import numba
 import numpy as np
 import torch
 from numba import prange
 from numpy.typing import NDArray
 
+from pipeline.learning.compiled import compiled
+
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
-Loop = TypeVar("Loop", bound=Callable[..., Any])
 
 _BLOCK = 128  # pixels that are summed in float32 before their sum joins a float64
+_TYPICAL = 64  # pixels, spread over all, by whose mean all are moved near to 0
 _MEAN, _VARIANCE, _INVERSE, _SCALE, _SHIFT = range(5)  # rows of what ``forward`` returns
 
 
-def _compiled(**options: Any) -> Callable[[Loop], Loop]:
-    """Decorate a function to be compiled when it is first called, and kept if there is room."""
-
-    def decorated(function: Loop) -> Loop:
-        try:
-            found: Loop = numba.njit(nogil=True, cache=True, **options)(function)
-        except RuntimeError:  # neither the package's folder nor the user's cache can be written
-            found = numba.njit(nogil=True, **options)(function)
-        return found
-
-    return decorated
-
-
-_serial = _compiled()
+_serial = compiled()
 # Contraction alone of what is called fast: a loss that is no number must stay one.
-_parallel = _compiled(parallel=True, fastmath={"contract"})
+_parallel = compiled(parallel=True, fastmath={"contract"})
 
 
 def num_threads() -> int:
@@ -53,9 +39,21 @@ def num_threads() -> int:
     return threads
 
 
+@_serial
+def _typical(x: Floats) -> Floats:
+    """Return (C,) the mean of a few pixels."""
+    pixels, channels = x.shape
+    stride = max(1, pixels // _TYPICAL)
+    sums = np.zeros(channels, np.float32)
+    for p in range(stride // 2, pixels, stride):
+        for c in range(channels):
+            sums[c] += x[p, c]
+    return sums / np.float32(len(range(stride // 2, pixels, stride)))
+
+
 @_parallel
-def _moments(x: Floats, threads: int) -> Doubles:
-    """Return (2, C) sums of x - x[0] and of its square: near to 0, so that nothing cancels."""
+def _moments(x: Floats, typical: Floats, threads: int) -> Doubles:
+    """Return (2, C) sums of x - typical and of its square: near to 0, so that nothing cancels."""
     pixels, channels = x.shape
     sums = np.zeros((threads, 2, channels))
     for thread in prange(threads):
@@ -67,7 +65,7 @@ def _moments(x: Floats, threads: int) -> Doubles:
             second[:] = 0
             for p in range(begin, min(begin + _BLOCK, end)):
                 for c in range(channels):
-                    value = x[p, c] - x[0, c]
+                    value = x[p, c] - typical[c]
                     first[c] += value
                     second[c] += value * value
             for c in range(channels):
@@ -107,10 +105,11 @@ def forward(
         (5, C): mean, unbiased variance, 1 / deviation, and scale and shift of x.
     """
     pixels, channels = x.shape
-    sums = _moments(x, threads) / pixels
+    typical = _typical(x)
+    sums = _moments(x, typical, threads) / pixels
     known = np.empty((5, channels), np.float32)
     for c in range(channels):
-        mean = x[0, c] + sums[0, c]
+        mean = typical[c] + sums[0, c]
         variance = sums[1, c] - sums[0, c] ** 2
         inverse = 1 / np.sqrt(variance + eps)
         known[_MEAN, c] = mean

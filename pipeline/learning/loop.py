@@ -136,7 +136,8 @@ class _Trainer:
         started = time.perf_counter() - begun.train_s
         self.module.train()
         before = begun.loss if self.context.rank == 0 else 0.0
-        total = torch.tensor(before, device=self.context.device)
+        # In float64, so that it is the same however a resumed epoch was summed over ranks.
+        total = torch.tensor(before, dtype=torch.float64, device=self.context.device)
         batches = self.loader.epoch(epoch, begun.steps)
         wait_s = begun.wait_s
 

@@ -39,11 +39,17 @@ def _is_fused(norm: nn.Module, act: nn.Module, x_BCHW: Tensor) -> bool:
         and torch.is_grad_enabled()
         and isinstance(norm, nn.BatchNorm2d)
         and norm.training
+        and norm.affine
+        and norm.track_running_stats
         and norm.momentum is not None
         and norm.weight.dtype == torch.float32
-        and isinstance(act, nn.PReLU | nn.ReLU)
+        and (isinstance(act, nn.ReLU) or _bends_each(act, norm.num_features))
         and x_BCHW.numel() > x_BCHW.shape[1]  # of one pixel torch says that it has no variance
     )
+
+
+def _bends_each(act: nn.Module, channels: int) -> bool:
+    return isinstance(act, nn.PReLU) and act.num_parameters == channels
 
 
 class _NormAct(torch.autograd.Function):
@@ -84,15 +90,15 @@ class _NormAct(torch.autograd.Function):
                 _spans(parts_BCHW), ctx.known, grads_BCHW, strict=True
             )
         ]
-        bias_C, weight_C, slope_C = torch.from_numpy(np.concatenate(found, axis=1))
-        return None, weight_C, bias_C, slope_C, *grads_BCHW
+        of_bias_C, of_weight_C, of_slope_C = torch.from_numpy(np.concatenate(found, axis=1))
+        return None, of_weight_C, of_bias_C, of_slope_C, *grads_BCHW
 
 
 _fused: Callable[..., tuple[Tensor, Tensor, Tensor]] = _NormAct.apply
 
 
 def _spans(parts_BCHW: Sequence[Tensor]) -> Iterator[tuple[Tensor, int, slice]]:
-    """Yield each part, its first channel among all, and all of them."""
+    """Yield each part, and where its channels begin and lie in the whole."""
     at = 0
     for part in parts_BCHW:
         end = at + part.shape[1]

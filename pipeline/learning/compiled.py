@@ -1,0 +1,63 @@
+"""Functions compiled by numba when they are first called, and kept on disk for the next process."""
+
+import hashlib
+import inspect
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numba
+from llvmlite import binding
+from numba.core.caching import FunctionCache
+
+from pipeline.learning.disk_cache import default_cache_dir
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+_config: Any = numba.config  # made from environment variables, which no type tells
+
+
+class _Kept(FunctionCache):
+    """Code on disk. What cannot be read is compiled, what cannot be written is not kept."""
+
+    def load_overload(self, *args: Any) -> Any:
+        with suppress(Exception):  # damaged files fail as they please
+            return super().load_overload(*args)
+        with suppress(OSError):
+            self.flush()  # so that what is compiled now can be kept
+        return None
+
+    def save_overload(self, *args: Any) -> None:
+        with suppress(OSError):
+            super().save_overload(*args)
+
+
+def compiled(**options: Any) -> Callable[[Function], Function]:
+    """Decorate a function, with options of ``numba.njit``."""
+
+    def decorated(function: Function) -> Function:
+        found: Any = numba.njit(nogil=True, **options)(function)
+        _config.CACHE_DIR = _config.CACHE_DIR or str(_folder(function))
+        with suppress(RuntimeError):  # no folder can be written
+            found._cache = _Kept(function)
+        kept: Function = found
+        return kept
+
+    return decorated
+
+
+def _folder(function: Callable[..., Any]) -> Path:
+    """Return where the code of a file's functions is kept.
+
+    numba itself tells neither processors nor states of a file apart safely: of two that write at
+    once, or of one that is killed, the next process may get the code of another.
+    """
+    parts = (
+        Path(inspect.getfile(function)).read_bytes(),
+        numba.__version__.encode(),
+        binding.get_host_cpu_name().encode(),
+        binding.get_host_cpu_features().flatten().encode(),
+    )
+    digest = hashlib.sha256(b"\0".join(parts)).hexdigest()
+    return default_cache_dir() / f"compiled-{digest[:12]}"

@@ -1,0 +1,73 @@
+"""Compiled code is kept for the next process; whatever happens to it, the answer is right."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numba.core.caching
+import pytest
+
+from pipeline.learning.compiled import compiled
+
+PROGRAM = """
+import json
+from pipeline.learning.compiled import compiled
+
+@compiled()
+def changed(x):
+    return {formula}
+
+print(json.dumps([changed(3), sum(changed.stats.cache_hits.values())]))
+"""
+
+
+def run(folder: Path, formula: str = "x + 1") -> tuple[int, int]:
+    """Return what a function gives for 3 in a new process, and how often it was found on disk."""
+    program = folder / "program.py"
+    program.write_text(PROGRAM.format(formula=formula))
+    done = subprocess.run(
+        [sys.executable, program],
+        env=os.environ | {"XDG_CACHE_HOME": str(folder / "cache")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    value, hits = json.loads(done.stdout)
+    return value, hits
+
+
+def kept_files(folder: Path) -> list[Path]:
+    return [path for path in (folder / "cache").rglob("*") if path.is_file()]
+
+
+def test_the_next_process_finds_what_was_compiled(tmp_path: Path) -> None:
+    assert [run(tmp_path), run(tmp_path)] == [(4, 0), (4, 1)]
+
+
+def test_damaged_files_are_as_good_as_none(tmp_path: Path) -> None:
+    run(tmp_path)
+    assert kept_files(tmp_path)
+    for path in kept_files(tmp_path):
+        path.write_bytes(b"")
+
+    assert [run(tmp_path), run(tmp_path)] == [(4, 0), (4, 1)]
+
+
+def test_a_changed_file_has_code_of_its_own(tmp_path: Path) -> None:
+    """Else a process that is killed between index and code leaves the old code for the new file."""
+    before = run(tmp_path)
+    old = set(kept_files(tmp_path))
+
+    assert (before, run(tmp_path, "x - 1")) == ((4, 0), (2, 0))
+    assert not {path.parent for path in set(kept_files(tmp_path)) - old} & {p.parent for p in old}
+
+
+def test_a_full_disk_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(numba.core.caching.IndexDataCacheFile, "save", full)
+
+    assert compiled()(lambda x: x + 1)(3) == 4
