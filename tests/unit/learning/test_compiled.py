@@ -71,3 +71,10 @@ def test_a_full_disk_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(numba.core.caching.IndexDataCacheFile, "save", full)
 
     assert compiled()(lambda x: x + 1)(3) == 4
+
+
+def test_it_compiles_where_nothing_can_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container whose files are read-only."""
+    monkeypatch.setattr(numba.core.caching.CacheImpl, "_locator_classes", [])
+
+    assert compiled()(lambda x: x + 1)(3) == 4

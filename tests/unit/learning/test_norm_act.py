@@ -198,20 +198,3 @@ def test_pytorch_keeps_the_threads_that_it_was_given(tmp_path: Path) -> None:
     )
 
     assert run(program, tmp_path) == "1\n"
-
-
-def test_kernels_are_compiled_where_nothing_can_be_kept(tmp_path: Path) -> None:
-    """As in a container whose files are read-only."""
-    program = (
-        "import numba.core.caching as c\n"
-        "c.CacheImpl._locator_classes = []\n"
-        "import numpy as np\n"
-        "from pipeline.learning import kernels\n"
-        "x = np.array([[1], [3]], np.float32)\n"
-        "one = np.ones(1, np.float32)\n"
-        "out = np.empty_like(x)\n"
-        "kernels.forward(x, one, 0 * one, one, 0.0, out, 0, 1)\n"
-        "print(out.ravel().tolist())"
-    )
-
-    assert run(program, tmp_path) == "[-1.0, 1.0]\n"
