@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from itertools import pairwise
+from itertools import islice, pairwise
 from tempfile import TemporaryDirectory
 
 import torch
@@ -44,6 +44,7 @@ from pipeline.runtime.storage import open_folder
 
 _RATE, _DECAY, _POWER, _SCALES = 1e-3, 5e-4, 0.9, (0.5, 2.0)
 _TIMED_EPOCHS, _ROUNDS = 3, 3
+_LONG = 50  # epochs, of whose recipe those are
 
 Training = Iterator[nn.Module | None]  # a step of the iterator an epoch; the network after the last
 
@@ -92,8 +93,9 @@ LOOPS: dict[str, Callable[[Dataset, int, int], Training]] = {
 
 
 def epoch_seconds(data: Dataset, name: str) -> float:
-    """Return what an epoch takes once it has been warmed up; mixing would add some ms."""
-    ends = [time.perf_counter() for _ in LOOPS[name](data, _TIMED_EPOCHS, 0)]
+    """Return what an epoch of a long training takes once it has been warmed up."""
+    first = islice(LOOPS[name](data, _LONG, 0), _TIMED_EPOCHS)
+    ends = [time.perf_counter() for _ in first]
     return statistics.median(end - begin for begin, end in pairwise(ends))
 
 
@@ -138,7 +140,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dataset", required=True)
     parser.add_argument("--minutes", type=float, default=15)
-    parser.add_argument("--seeds", type=int, default=3, help="at least 2")
+    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--one", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
@@ -164,7 +166,10 @@ def main() -> None:
             [
                 *(name, f"{seconds[name]:.1f}", str(epochs[name])),
                 ", ".join(f"{score:.2f}" for score in found),
-                *(f"{statistics.fmean(found):.2f}", f"{statistics.stdev(found):.2f}"),
+                *(
+                    f"{statistics.fmean(found):.2f}",
+                    f"{statistics.stdev(found):.2f}" if len(found) > 1 else "-",
+                ),
             ]
             for name, found in scores.items()
         ],

@@ -41,8 +41,8 @@ class TrainConfig:
         epochs: passes over the train split.
         batch_size: samples in a step, all workers together.
         optimizer: "muon", whose steps are orthogonal, with AdamW for what is no matrix; or Adam
-            alone. They differ in what decays as well: the weights of convolutions with "muon" and
-            "adamw", every parameter with "adam", the scales of batch norms with "adam-scales".
+            alone. They differ in what decays as well: those of convolutions and gates with "muon"
+            and "adamw", every parameter with "adam", the scales of batch norms with "adam-scales".
         learning_rate: at its highest; it falls as (1 - step/steps)^0.9.
         warm_up: share of the steps, 0 to 1, in which it rises from nothing to that line.
         weight_decay: how strong.

@@ -2,8 +2,8 @@
 
 import hashlib
 import inspect
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,7 +15,7 @@ from pipeline.learning.disk_cache import default_cache_dir
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-_config: Any = numba.config  # made from environment variables, which no type tells
+config: Any = numba.config  # made from environment variables, which no type tells
 
 
 class _Kept(FunctionCache):
@@ -38,13 +38,23 @@ def compiled(**options: Any) -> Callable[[Function], Function]:
 
     def decorated(function: Function) -> Function:
         found: Any = numba.njit(nogil=True, **options)(function)
-        _config.CACHE_DIR = _config.CACHE_DIR or str(_folder(function))
-        with suppress(RuntimeError):  # no folder can be written
+        with _keeping_in(_folder(function)), suppress(RuntimeError):  # no folder can be written
             found._cache = _Kept(function)
         kept: Function = found
         return kept
 
     return decorated
+
+
+@contextmanager
+def _keeping_in(folder: Path) -> Iterator[None]:
+    """Have caches that are made here keep code in a folder, unless the user has named one."""
+    given = config.CACHE_DIR
+    config.CACHE_DIR = given or str(folder)
+    try:
+        yield
+    finally:
+        config.CACHE_DIR = given
 
 
 def _folder(function: Callable[..., Any]) -> Path:
@@ -60,4 +70,5 @@ def _folder(function: Callable[..., Any]) -> Path:
         binding.get_host_cpu_features().flatten().encode(),
     )
     digest = hashlib.sha256(b"\0".join(parts)).hexdigest()
-    return default_cache_dir() / f"compiled-{digest[:12]}"
+    # Beside the copies of shards, which go to the limit of the disk and make room for each other.
+    return default_cache_dir().with_name("cgnet-search-compiled") / digest[:12]

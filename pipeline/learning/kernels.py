@@ -13,7 +13,7 @@ import torch
 from numba import prange
 from numpy.typing import NDArray
 
-from pipeline.learning.compiled import compiled
+from pipeline.learning.compiled import compiled, config
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -31,7 +31,7 @@ _parallel = compiled(parallel=True, fastmath={"contract"})
 def num_threads() -> int:
     """Return how many threads loops are to take from now on: as many as PyTorch does."""
     wanted = torch.get_num_threads()
-    threads: int = min(wanted, numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
+    threads: int = min(wanted, config.NUMBA_NUM_THREADS)
     numba.set_num_threads(threads)
     if torch.get_num_threads() != wanted:
         # Both use the OpenMP library that PyTorch brings, and numba begins with all cores.

@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -57,12 +57,15 @@ class Muon(torch.optim.AdamW):
         super().__init__(groups, lr=lr, weight_decay=0.0, fused=True)
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """Take a step; the gradients of orthogonal groups are used up."""
+    def step(self, closure: Any = None) -> Any:
+        """Take a step, see ``Optimizer.step``; the gradients of orthogonal groups are used up."""
+        with torch.enable_grad():
+            loss = None if closure is None else closure()
         for group in self.param_groups:
             if group.get("is_orthogonal"):
                 self._step_orthogonally(group["params"], group["lr"], group["weight_decay"])
         super().step()
+        return loss
 
     def _step_orthogonally(self, weights: list[Tensor], rate: float, decay: float) -> None:
         alike: defaultdict[torch.Size, list[tuple[Tensor, Tensor]]] = defaultdict(list)
@@ -98,7 +101,7 @@ def orthogonal(matrices_NRC: Tensor) -> Tensor:
 def _matrices(model: nn.Module) -> list[Tensor]:
     """Return the weights that map features to features.
 
-    A channel-wise convolution mixes none, and what gives the classes is better left to Adam.
+    A channel-wise convolution mixes none, and a ``classifier`` is better left to Adam.
     """
     return [
         module.weight

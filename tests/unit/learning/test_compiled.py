@@ -5,10 +5,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numba.core.caching
 import pytest
 
+from pipeline.learning import kernels
 from pipeline.learning.compiled import compiled
 
 PROGRAM = """
@@ -62,6 +64,13 @@ def test_a_changed_file_has_code_of_its_own(tmp_path: Path) -> None:
 
     assert (before, run(tmp_path, "x - 1")) == ((4, 0), (2, 0))
     assert not {path.parent for path in set(kept_files(tmp_path)) - old} & {p.parent for p in old}
+
+
+def test_each_file_of_a_process_has_code_of_its_own() -> None:
+    own: Any = compiled()(lambda x: x + 1)
+    others: Any = kernels.forward
+
+    assert Path(own._cache.cache_path).parent != Path(others._cache.cache_path).parent
 
 
 def test_a_full_disk_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

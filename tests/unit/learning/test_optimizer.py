@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from pipeline.core.architecture import Architecture
 from pipeline.core.config import OptimizerName, TrainConfig
 from pipeline.learning.cgnet import CGNet
-from pipeline.learning.optimizer import make_optimizer, orthogonal
+from pipeline.learning.optimizer import Muon, make_optimizer, orthogonal
 
 SMALL = Architecture(3, num_blocks_2=1, num_blocks_3=2, widths=(4, 8, 8), reduction_3=2)
 RATE = 1e-2
@@ -121,6 +121,19 @@ def test_muon_steps_by_a_momentum_that_looks_ahead() -> None:
     direction = orthogonal((0.95 * momentum + 0.05 * second).reshape(1, 4, 6))
     expected = RATE * 0.2 * 6**0.5 * direction.reshape(weight.shape)
     torch.testing.assert_close(before - weight.detach(), expected)
+
+
+def test_muon_asks_a_closure_for_loss_and_gradients_first() -> None:
+    weight = nn.Parameter(torch.ones(2, 2))
+    optimizer = Muon([{"params": [weight], "weight_decay": 0.0, "is_orthogonal": True}], lr=RATE)
+
+    def closure() -> float:
+        loss = weight.trace()
+        torch.autograd.backward(loss)
+        return float(loss.detach())
+
+    assert optimizer.step(closure) == 2.0
+    assert float(weight.detach().trace()) < 2.0
 
 
 def test_a_gradient_of_nothing_is_no_direction() -> None:
