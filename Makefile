@@ -65,8 +65,8 @@ format: $(READY)  ## rewrite the code in the project's format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-test: $(READY)  ## unit and integration tests, some 6 minutes on 2 cores
-	$(BIN)/pytest tests/unit tests/integration
+test: $(READY)  ## unit and integration tests, some 4 minutes on 2 cores
+	$(BIN)/pytest tests/unit tests/integration --numprocesses 2 --dist loadfile
 
 e2e: $(READY)  ## the commands as a user types them
 	$(BIN)/pytest tests/e2e
