@@ -17,7 +17,8 @@ from pipeline.core.config import EpochResult
 from pipeline.core.effort import Effort
 from pipeline.runtime.records import TrialRecord
 from pipeline.runtime.simulation import simulate
-from pipeline.runtime.study import Strategy, Study
+from pipeline.runtime.study import Study
+from pipeline.runtime.study_settings import Strategy
 
 
 class TimedStudy(Study):

@@ -14,7 +14,8 @@ from benchmarks.synthetic import BUDGET, FLOOR, NUM_CLASSES, SPACE, Landscape
 from pipeline.core.space import Pool
 from pipeline.runtime.proposals import NUM_START
 from pipeline.runtime.samplers import distributions
-from pipeline.runtime.study import Strategy, Study
+from pipeline.runtime.study import Study
+from pipeline.runtime.study_settings import Strategy
 
 REPEATS = 5
 

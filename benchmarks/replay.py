@@ -26,7 +26,8 @@ from pipeline.core.effort import Effort
 from pipeline.core.front import hypervolume, pareto_front
 from pipeline.runtime.records import State, TrialRecord
 from pipeline.runtime.simulation import simulate
-from pipeline.runtime.study import Strategy, Study
+from pipeline.runtime.study import Study
+from pipeline.runtime.study_settings import Strategy
 from pipeline.runtime.table import TrainingTable, read_table
 
 SHARE = 0.95

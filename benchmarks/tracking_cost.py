@@ -23,7 +23,8 @@ from pipeline.core.manifest import ClassTable, DatasetInfo
 from pipeline.runtime import environment, services
 from pipeline.runtime.records import State, TrialRecord
 from pipeline.runtime.simulation import simulate
-from pipeline.runtime.study import Strategy, Study
+from pipeline.runtime.study import Study
+from pipeline.runtime.study_settings import Strategy
 from pipeline.runtime.tracking import StudyTracker
 
 _CLASSES = ClassTable(

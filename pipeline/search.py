@@ -11,12 +11,13 @@ import tyro
 from pipeline.cli import run_command
 from pipeline.core.config import COMPARED, CachePolicy, CorruptPolicy, TrainConfig
 from pipeline.core.errors import UsageError
-from pipeline.core.units import format_count, format_duration, parse_count
+from pipeline.core.units import format_count, parse_count
 from pipeline.recipe_options import RecipeOptions
 from pipeline.search_options import ConfirmOptions, EffortOptions, StrategyOptions, check_study_name
 
 if TYPE_CHECKING:
-    from pipeline.core.space import SearchSpace
+    from pipeline.core.space import Pool, SearchSpace
+    from pipeline.runtime.search_plan import SearchPlan
     from pipeline.runtime.study import Study
     from pipeline.runtime.summary import Outcome
 
@@ -62,7 +63,8 @@ class SearchOptions:
     workers: int = 1
     """Trainings at once in a simulation; a real search takes what the cluster has."""
     cache: CachePolicy = "auto"
-    """What workers keep of the data: nothing, shards on disk, or pictures in memory."""
+    """What workers keep of the data: nothing, shards on disk, or pictures in memory; auto takes
+    memory where a split fits, else disk for what is on S3."""
     on_corrupt: CorruptPolicy = "fail"
     """Whether a sample that cannot be read fails a trial or is left out and told."""
     store: str = "s3://cgnet"
@@ -99,11 +101,12 @@ def search(options: SearchOptions) -> int:
     environment.configure(options.state_dir)
     from pipeline.runtime import console, datasets
     from pipeline.runtime.confirmations import Confirmations
-    from pipeline.runtime.preview import Images, preview, preview_confirmation
     from pipeline.runtime.search_plan import SearchPlan
     from pipeline.runtime.session import run_search
     from pipeline.runtime.sizes import REACH
-    from pipeline.runtime.study import Strategy, Study, study_storage
+    from pipeline.runtime.study import Study
+    from pipeline.runtime.study_settings import Strategy
+    from pipeline.runtime.study_storage import study_storage
     from pipeline.runtime.warm_start import read_earlier
 
     datasets.reach(options.store, options.state_dir)
@@ -120,18 +123,26 @@ def search(options: SearchOptions) -> int:
         "on_corrupt": data.on_corrupt,
     }
     console.log_to_file(options.state_dir / "logs" / f"{name}.log")
+    plan = SearchPlan(
+        data=data,
+        info=info,
+        training=training,
+        seed=options.seed,
+        effort=effort,
+        store=options.store,
+        state_dir=options.state_dir,
+        num_networks=len(everything),
+        num_seeds=num_seeds,
+        peers=peers,
+    )
     strategy = Strategy(options.strategy.sampler, options.strategy.stopping)
-    earlier = options.strategy.warm_start
-    place = options.study_storage
+    earlier, place = options.strategy.warm_start, options.study_storage
     told = read_earlier(options.state_dir, earlier, settings, place) if earlier else []
     with study_storage(options.state_dir, name, not options.dry_run, place) as storage:
         pool = everything.within(budget * (REACH if options.budget_on == "deployed" else 1))
         study = Study(storage, name, pool, settings, options.seed, strategy)
         if options.dry_run:
-            images = Images(info.num_samples["train"], *info.image_size)
-            sys.stdout.write(preview(study, everything, images, training, effort) + "\n")
-            sys.stdout.write(preview_confirmation(num_seeds, len(peers), options.epochs) + "\n")
-            return 0
+            return _preview(plan, study, everything)
         if earlier:
             study.warm_start(earlier, told)
             console.say(f"{len(told)} trials of study {earlier} inform the proposals")
@@ -139,18 +150,6 @@ def search(options: SearchOptions) -> int:
             f"study {name}: {study.sizes.fits.sum():,} networks of space {space.name} fit "
             f"{budget:,} parameters {options.budget_on}; "
             f"hypervolume counts above {floor * 100:g} % mIoU"
-        )
-        plan = SearchPlan(
-            data=data,
-            info=info,
-            training=training,
-            seed=options.seed,
-            effort=effort,
-            store=options.store,
-            state_dir=options.state_dir,
-            num_networks=len(everything),
-            num_seeds=num_seeds,
-            peers=peers,
         )
         outcome = run_search(plan, study, Confirmations(storage, name))
         return _report(outcome, study, options.state_dir if place is None else None)
@@ -193,46 +192,37 @@ def _settings(
 
 
 def _simulate(options: SearchOptions, path: Path, budget: int) -> int:
-    """Search a table; print the front and what the search took on the clock of its trainings."""
     if options.workers < 1:
         raise UsageError(f"--workers must be at least 1, got {options.workers}")
     if options.budget_on == "deployed":
         raise UsageError("--simulate knows sizes as built alone: leave --budget-on out")
     if options.after.peers:
         raise UsageError("--peers are trained, and --simulate trains nothing: leave one out")
-    from optuna.storages import InMemoryStorage
+    from pipeline.runtime.study_settings import Strategy
+    from pipeline.runtime.table_search import search_table
 
-    from pipeline.runtime.confirmation_table import confirmation_lines
-    from pipeline.runtime.confirmations import Confirmations
-    from pipeline.runtime.simulation import confirm_from_table, simulate
-    from pipeline.runtime.study import Strategy, Study
-    from pipeline.runtime.summary import counts, front_lines
-    from pipeline.runtime.table import read_table
-
-    table, storage = read_table(path), InMemoryStorage()
-    study = Study(
-        storage,
-        path.stem,
-        table.pool.within(budget),
-        {"budget": budget, "floor": options.strategy.checked_floor()},
-        options.seed,
-        Strategy(options.strategy.sampler, options.strategy.stopping),
-    )
-    clock_ms = simulate(
-        study,
-        lambda trial: table.training_of(trial.architecture, options.seed),
-        workers=options.workers,
+    lines = search_table(
+        path,
+        budget,
+        floor=options.strategy.checked_floor(),
+        strategy=Strategy(options.strategy.sampler, options.strategy.stopping),
         effort=options.effort.effort(),
+        workers=options.workers,
+        num_seeds=options.after.confirm or 0,
+        seed=options.seed,
     )
-    took = f"{study.progress.epochs} epochs in {format_duration(clock_ms / 1000)}"
-    lines = [
-        f"simulated {path.name}: {counts(study.trials())}; {took} of {options.workers} workers"
-    ]
-    lines += front_lines(study)
-    if options.after.confirm:
-        known = Confirmations(storage, study.name)
-        confirmation = confirm_from_table(study, known, table, options.after.confirm, options.seed)
-        lines += confirmation_lines(confirmation, budget)
+    sys.stdout.write("\n".join(lines) + "\n")
+    return 0
+
+
+def _preview(plan: "SearchPlan", study: "Study", everything: "Pool") -> int:
+    from pipeline.runtime.preview import Images, preview, preview_confirmation
+
+    images = Images(plan.info.num_samples["train"], *plan.info.image_size)
+    lines = (
+        preview(study, everything, images, plan.training, plan.effort),
+        preview_confirmation(plan.num_seeds, len(plan.peers), plan.training.epochs),
+    )
     sys.stdout.write("\n".join(lines) + "\n")
     return 0
 

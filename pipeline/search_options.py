@@ -68,13 +68,14 @@ class StrategyOptions:
     """ehvi knows every size beforehand and models accuracy; grid takes all, smallest first; the
     others are Optuna's. None proposes a network over budget, or one twice."""
     stopping: Literal["front", "asha", "none"] = "front"
-    """Which trials end at a ninth or a third of their epochs: front, those that will not reach the
-    best network no larger; asha, those not among the first third."""
+    """Which trials of three epochs or more end at a ninth or a third of them: front, those that
+    will not reach the best network no larger; asha, those not among the first third."""
     floor: float = 0.0
     """Mean IoU in % that a network must exceed to count. With the budget it is the reference point
     of the hypervolume. At 0 every network counts."""
     warm_start: str | None = None
-    """Name of another study on the same data whose networks inform the proposals."""
+    """Name of another study on the same data, by the same recipe and epochs, whose networks inform
+    the proposals."""
 
     def checked_floor(self) -> float:
         """Return the floor as a fraction.
@@ -92,8 +93,8 @@ class ConfirmOptions:
     """What is trained again when the search has ended, to see what its claims are worth."""
 
     confirm: int | None = None
-    """Seeds with which the front, and CGNet as published, are trained again from scratch; 3 when
-    not said, but for generated streets 0."""
+    """Seeds with which the front as the model sees it, at most six networks, and CGNet as published
+    are trained again from scratch; 3 when not said, but for generated streets without peers 0."""
     peers: str = ""
     """Networks trained beside them with the same seeds, with commas between them: deeplabv3, enet,
     espnet, fcn_dilation8 or icnet. They are on no front."""

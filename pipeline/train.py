@@ -60,7 +60,8 @@ class TrainOptions:
     seed: int = 0
     """Of initial weights, order and augmentation."""
     cache: CachePolicy = "auto"
-    """What workers keep of the data: nothing, shards on disk, or pictures in memory."""
+    """What workers keep of the data: nothing, shards on disk, or pictures in memory; auto takes
+    memory where a split fits, else disk for what is on S3."""
     on_corrupt: CorruptPolicy = "fail"
     """Whether a sample that cannot be read ends the training or is left out and told."""
     store: str = "s3://cgnet"

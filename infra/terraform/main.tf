@@ -1,4 +1,5 @@
-# The bucket, and a role that may use it and nothing else. ../cloudformation/storage.yaml makes the same.
+# The bucket, a role for machines that use it, and one for the machine that starts those.
+# ../cloudformation/storage.yaml makes the same.
 terraform {
   required_version = ">= 1.9"
   required_providers {
@@ -114,14 +115,77 @@ resource "aws_iam_role" "cgnet" {
   assume_role_policy = data.aws_iam_policy_document.trust.json
 }
 
+resource "aws_iam_role" "head" {
+  name               = "cgnet-head"
+  assume_role_policy = data.aws_iam_policy_document.trust.json
+}
+
+# What Ray's autoscaler asks of EC2: to end and to name machines of its own cluster alone.
+data "aws_iam_policy_document" "launch" {
+  statement {
+    actions   = ["ec2:DescribeImages", "ec2:DescribeInstances", "ec2:RunInstances"]
+    resources = ["*"]
+  }
+
+  statement {
+    actions   = ["ec2:CreateTags"]
+    resources = ["*"]
+
+    condition {
+      test     = "StringEquals"
+      variable = "ec2:CreateAction"
+      values   = ["RunInstances"]
+    }
+  }
+
+  statement {
+    actions   = ["ec2:CreateTags", "ec2:TerminateInstances"]
+    resources = ["arn:aws:ec2:*:*:instance/*"]
+
+    condition {
+      test     = "StringEquals"
+      variable = "aws:ResourceTag/ray-cluster-name"
+      values   = ["cgnet"]
+    }
+  }
+
+  statement {
+    actions   = ["iam:PassRole"]
+    resources = [aws_iam_role.cgnet.arn]
+  }
+}
+
+resource "aws_iam_policy" "launch" {
+  name   = "cgnet-launch"
+  policy = data.aws_iam_policy_document.launch.json
+}
+
 resource "aws_iam_role_policy_attachment" "use" {
-  role       = aws_iam_role.cgnet.name
+  for_each   = toset([aws_iam_role.cgnet.name, aws_iam_role.head.name])
+  role       = each.key
   policy_arn = aws_iam_policy.use.arn
+}
+
+# Each machine pulls the image.
+resource "aws_iam_role_policy_attachment" "pull" {
+  for_each   = toset([aws_iam_role.cgnet.name, aws_iam_role.head.name])
+  role       = each.key
+  policy_arn = "arn:aws:iam::aws:policy/AmazonEC2ContainerRegistryReadOnly"
+}
+
+resource "aws_iam_role_policy_attachment" "launch" {
+  role       = aws_iam_role.head.name
+  policy_arn = aws_iam_policy.launch.arn
 }
 
 resource "aws_iam_instance_profile" "cgnet" {
   name = "cgnet"
   role = aws_iam_role.cgnet.name
+}
+
+resource "aws_iam_instance_profile" "head" {
+  name = "cgnet-head"
+  role = aws_iam_role.head.name
 }
 
 output "store" {
@@ -130,8 +194,13 @@ output "store" {
 }
 
 output "instance_profile_arn" {
-  description = "For ../ray-up/aws.yaml."
+  description = "For the workers of ../ray-up/aws.yaml."
   value       = aws_iam_instance_profile.cgnet.arn
+}
+
+output "head_instance_profile_arn" {
+  description = "For its head."
+  value       = aws_iam_instance_profile.head.arn
 }
 
 output "policy_arn" {

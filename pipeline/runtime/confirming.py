@@ -8,7 +8,8 @@ from pipeline.core.front import hypervolume
 from pipeline.core.peer import Network
 from pipeline.runtime.confirmations import Confirmations, Confirmed, Retraining
 from pipeline.runtime.members import Members, choose_members
-from pipeline.runtime.study import Study, front_hypervolume
+from pipeline.runtime.records import front_hypervolume
+from pipeline.runtime.study import Study
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.core.units import format_duration
-from pipeline.runtime.records import any_shrank
-from pipeline.runtime.study import State, TrialRecord, front, front_hypervolume
+from pipeline.runtime.records import State, TrialRecord, any_shrank, front, front_hypervolume
 
 _TABLE_ROWS = 12  # the whole summary is to fit a terminal of 25 lines
 _QUIET = ("ray", "mlflow", "optuna", "alembic", "botocore", "urllib3", "httpx", "matplotlib")

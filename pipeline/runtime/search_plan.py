@@ -11,8 +11,9 @@ from pipeline.core.peer import Network, Peer
 from pipeline.learning.network import network_size
 from pipeline.runtime.confirmations import Retraining
 from pipeline.runtime.confirming import ConfirmationPlan, plan_confirmation
+from pipeline.runtime.records import TrialRecord
 from pipeline.runtime.storage import absolute_uri
-from pipeline.runtime.study import Study, TrialRecord
+from pipeline.runtime.study import Study
 
 
 @dataclass(frozen=True)

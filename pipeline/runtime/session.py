@@ -25,11 +25,12 @@ from pipeline.runtime.figures.files import PICTURE, front_rows, study_files
 from pipeline.runtime.figures.series import Rival
 from pipeline.runtime.groups import training_groups
 from pipeline.runtime.mlflow_runs import is_refusal
+from pipeline.runtime.records import State, TrialRecord
 from pipeline.runtime.registration import register_champion
 from pipeline.runtime.retraining import train_again
 from pipeline.runtime.search_plan import SearchPlan
 from pipeline.runtime.storage import absolute_uri
-from pipeline.runtime.study import State, Study, TrialRecord
+from pipeline.runtime.study import Study
 from pipeline.runtime.study_storage import study_folder
 from pipeline.runtime.summary import Outcome, note
 from pipeline.runtime.tracking import StudyTracker, check_mlflow

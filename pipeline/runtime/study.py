@@ -28,24 +28,12 @@ from pipeline.runtime.records import (
     State,
     TrialRecord,
     epoch_to_json,
-    front,
     front_hypervolume,
     record_of,
 )
 from pipeline.runtime.samplers import PREDICTION, WARM_START, distributions, warm_observations
 from pipeline.runtime.sizes import Sizes
 from pipeline.runtime.study_settings import DEFAULT_STRATEGY, Strategy, check_same
-from pipeline.runtime.study_storage import study_storage
-
-__all__ = [
-    "State",
-    "Strategy",
-    "Study",
-    "TrialRecord",
-    "front",
-    "front_hypervolume",
-    "study_storage",
-]
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 

@@ -20,7 +20,8 @@ from pipeline.core.errors import ServiceUnavailable
 from pipeline.core.manifest import DatasetInfo
 from pipeline.runtime.mlflow_runs import StudyRuns, is_refusal
 from pipeline.runtime.outbox import Outbox
-from pipeline.runtime.study import State, Study, TrialRecord
+from pipeline.runtime.records import State, TrialRecord
+from pipeline.runtime.study import Study
 from pipeline.runtime.study_run import note_run, run_address
 from pipeline.runtime.tracked import (
     WEIGHTS_TAG,

@@ -22,7 +22,8 @@ from pipeline.core.errors import ServiceUnavailable
 from pipeline.core.stopping import rungs
 from pipeline.runtime.broker import Event, Job, follow
 from pipeline.runtime.console import say
-from pipeline.runtime.study import State, Study, TrialRecord
+from pipeline.runtime.records import State, TrialRecord
+from pipeline.runtime.study import Study
 
 _EVENT = "event"
 _ACTOR_DEATHS = 10  # of one trial; its actor only waits, so that they are mostly those of machines

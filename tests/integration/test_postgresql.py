@@ -15,8 +15,9 @@ from pipeline.core.errors import ServiceUnavailable, UsageError
 from pipeline.core.space import Pool
 from pipeline.runtime import study_database as study_database_module
 from pipeline.runtime.simulation import simulate
-from pipeline.runtime.study import Study, study_storage
+from pipeline.runtime.study import Study
 from pipeline.runtime.study_database import parse_url, study_database
+from pipeline.runtime.study_storage import study_storage
 from tests.postgresql import PASSWORD, Server, running_postgresql
 from tests.unit.runtime.test_simulation import SETTINGS, outcome, pool, training
 

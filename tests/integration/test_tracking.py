@@ -16,8 +16,9 @@ from pipeline.core.config import EpochResult
 from pipeline.core.errors import DataError, ServiceUnavailable
 from pipeline.core.manifest import ClassTable, DatasetInfo
 from pipeline.core.space import load_space
+from pipeline.runtime.records import TrialRecord
 from pipeline.runtime.session import closed_if_it_fails
-from pipeline.runtime.study import Study, TrialRecord
+from pipeline.runtime.study import Study
 from pipeline.runtime.tracking import WEIGHTS_TAG, StudyTracker, check_mlflow
 from tests.disk import Mount, fill
 

@@ -33,7 +33,9 @@ from pipeline.runtime.confirming import (
 from pipeline.runtime.members import Members, choose_members, expected_iou
 from pipeline.runtime.records import TrialRecord, front
 from pipeline.runtime.simulation import simulate, simulate_confirmation
-from pipeline.runtime.study import Strategy, Study, study_storage
+from pipeline.runtime.study import Study
+from pipeline.runtime.study_settings import Strategy
+from pipeline.runtime.study_storage import study_storage
 from tests.unit.runtime.test_simulation import KillingBackend
 
 BUDGET, EPOCHS = 500_000, 3

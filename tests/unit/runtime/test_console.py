@@ -6,7 +6,7 @@ from pipeline.core.architecture import Architecture
 from pipeline.core.config import EpochResult
 from pipeline.core.stopping import Verdict
 from pipeline.runtime.console import Progress, SearchConsole, front_table
-from pipeline.runtime.study import State, TrialRecord
+from pipeline.runtime.records import State, TrialRecord
 
 
 def trial(number: int, num_params: int, mean_iou: float, state: State) -> TrialRecord:

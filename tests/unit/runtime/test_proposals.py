@@ -14,7 +14,8 @@ from pipeline.core.space import Pool, load_space
 from pipeline.runtime.proposals import GatedSampler
 from pipeline.runtime.samplers import distributions
 from pipeline.runtime.sizes import Sizes
-from pipeline.runtime.study import Strategy, Study
+from pipeline.runtime.study import Study
+from pipeline.runtime.study_settings import Strategy
 
 
 class Stubborn(BaseSampler):

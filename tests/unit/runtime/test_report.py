@@ -24,8 +24,8 @@ from pipeline.runtime.report.facts import comparison, percent, spending
 from pipeline.runtime.report.page import Report, report_html, report_markdown
 from pipeline.runtime.report.pictures import _row, fixed_indices
 from pipeline.runtime.report.view import Scored, StudyView, read_view
-from pipeline.runtime.study import Study, study_storage
-from pipeline.runtime.study_storage import study_folder
+from pipeline.runtime.study import Study
+from pipeline.runtime.study_storage import study_folder, study_storage
 from pipeline.runtime.trainings import Training
 
 ABOUT = StudyAbout(

@@ -20,7 +20,9 @@ from pipeline.core.effort import Effort
 from pipeline.core.space import Pool, load_space
 from pipeline.runtime.records import State, TrialRecord
 from pipeline.runtime.simulation import simulate
-from pipeline.runtime.study import Strategy, Study, study_storage
+from pipeline.runtime.study import Study
+from pipeline.runtime.study_settings import Strategy
+from pipeline.runtime.study_storage import study_storage
 
 BUDGET, EPOCHS = 500_000, 9
 SETTINGS = {"budget": BUDGET, "floor": 0.2}

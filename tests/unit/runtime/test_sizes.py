@@ -9,9 +9,11 @@ import pytest
 
 from pipeline.core.config import EpochResult
 from pipeline.core.space import Pool, load_space
-from pipeline.runtime.records import State, front
+from pipeline.runtime.records import State, TrialRecord, front
 from pipeline.runtime.sizes import REACH
-from pipeline.runtime.study import Strategy, Study, TrialRecord, study_storage
+from pipeline.runtime.study import Study
+from pipeline.runtime.study_settings import Strategy
+from pipeline.runtime.study_storage import study_storage
 
 BUDGET = 400_000
 SETTINGS = {"budget": BUDGET, "budget_on": "deployed", "epochs": 1, "space": "cgnet"}

@@ -14,15 +14,10 @@ from pipeline.core.space import Pool, load_space
 from pipeline.runtime import session
 from pipeline.runtime.preview import Images, preview, preview_confirmation
 from pipeline.runtime.proposals import NUM_START, start_rows
-from pipeline.runtime.study import (
-    State,
-    Strategy,
-    Study,
-    TrialRecord,
-    front,
-    front_hypervolume,
-    study_storage,
-)
+from pipeline.runtime.records import State, TrialRecord, front, front_hypervolume
+from pipeline.runtime.study import Study
+from pipeline.runtime.study_settings import Strategy
+from pipeline.runtime.study_storage import study_storage
 from pipeline.runtime.warm_start import read_earlier
 
 BUDGET = 500_000

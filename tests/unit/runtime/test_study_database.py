@@ -11,8 +11,9 @@ from pipeline.core.effort import Effort
 from pipeline.core.errors import ServiceUnavailable, UsageError
 from pipeline.core.space import Pool
 from pipeline.runtime.simulation import simulate
-from pipeline.runtime.study import Study, study_storage
+from pipeline.runtime.study import Study
 from pipeline.runtime.study_database import parse_url, shown, study_database
+from pipeline.runtime.study_storage import study_storage
 from tests.unit.runtime.test_simulation import SETTINGS, outcome, pool, training
 
 __all__ = ["pool"]

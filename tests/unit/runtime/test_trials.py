@@ -13,7 +13,8 @@ from ray.tune.search import Searcher
 from pipeline.core.config import DataConfig, TrainConfig, TrialSpec
 from pipeline.core.space import load_space
 from pipeline.runtime.broker import Event
-from pipeline.runtime.study import State, Study, TrialRecord
+from pipeline.runtime.records import State, TrialRecord
+from pipeline.runtime.study import Study
 from pipeline.runtime.trials import StudySearcher, keeping_signals
 
 
