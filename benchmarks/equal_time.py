@@ -30,7 +30,7 @@ from benchmarks.report import print_setting, print_table, say
 from benchmarks.step import ARCHITECTURE, BATCH_SIZE, be_plain
 from pipeline.core.config import DataConfig, TrialSpec, recipe
 from pipeline.learning import loop
-from pipeline.learning.augment import augment, normalise
+from pipeline.learning.augment import augment
 from pipeline.learning.context import LocalContext
 from pipeline.learning.dataset import Dataset, open_dataset
 from pipeline.learning.evaluation import evaluate
@@ -38,6 +38,7 @@ from pipeline.learning.folder import read_bytes
 from pipeline.learning.loader import TrainLoader
 from pipeline.learning.metrics import mean_iou
 from pipeline.learning.network import build
+from pipeline.learning.normalisation import normalise
 from pipeline.learning.weights import WEIGHTS_FILE, load_weights
 from pipeline.runtime.environment import ALLOCATOR
 from pipeline.runtime.storage import open_folder

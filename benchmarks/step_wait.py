@@ -57,8 +57,8 @@ class WebdatasetLoader:
             dataset, batch_size=None, num_workers=1, persistent_workers=True
         )
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
-        """Yield the batches of an epoch."""
+    def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
+        """Yield the batches of an epoch, which is none of those asked for but has as many."""
         return iter(self._loader)
 
 

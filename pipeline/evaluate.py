@@ -62,8 +62,8 @@ def evaluate(options: EvaluateOptions) -> int:
     evaluation = Evaluation(network, info, options.split, assessment, speed)
     name = f"{network.digest[:10]}-{info.name}-{options.split}"
     output = options.output or options.state_dir / "evaluations" / name
+    sys.stdout.write(f"{as_text(evaluation)}\n")  # first: a folder that is wrong costs no figure
     written = write_files(evaluation, output)
-    sys.stdout.write(f"{as_text(evaluation)}\n")
     sys.stdout.write("".join(f"written: {path}\n" for path in written))
     return 0
 

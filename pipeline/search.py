@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from pipeline.cli import run_command
+from pipeline.cli import check_seed, run_command
 from pipeline.core.config import COMPARED, CachePolicy, CorruptPolicy, TrainConfig
 from pipeline.core.errors import UsageError
 from pipeline.core.units import format_count, parse_count
@@ -83,6 +83,7 @@ def search(options: SearchOptions) -> int:
     budget = parse_count(options.budget)
     check_study_name("--name", options.name)
     check_study_name("--warm-start", options.strategy.warm_start)
+    check_seed(options.seed)
     effort, floor = options.effort.effort(), options.strategy.checked_floor()
     peers = options.after.checked_peers()
     if options.simulate is not None:
@@ -115,7 +116,7 @@ def search(options: SearchOptions) -> int:
     data = replace(data, cache=options.cache, on_corrupt=options.on_corrupt)
     num_seeds = options.after.num_seeds(generated=info.kind == datasets.DEFAULT_DATASET)
     everything = space.pool(info.classes.num_classes)
-    name = options.name or f"{info.name}-{space.name}-{format_count(budget)}"
+    name = options.name or _default_name(info.name, space.name, budget)
     settings = {
         **_settings(options, training, space, budget, floor),
         "dataset": data.uri,
@@ -139,7 +140,9 @@ def search(options: SearchOptions) -> int:
     earlier, place = options.strategy.warm_start, options.study_storage
     told = read_earlier(options.state_dir, earlier, settings, place) if earlier else []
     with study_storage(options.state_dir, name, not options.dry_run, place) as storage:
-        pool = everything.within(budget * (REACH if options.budget_on == "deployed" else 1))
+        pool = everything.within(budget)
+        if options.budget_on == "deployed":
+            pool = everything.within(budget * REACH)
         study = Study(storage, name, pool, settings, options.seed, strategy)
         if options.dry_run:
             return _preview(plan, study, everything)
@@ -153,6 +156,12 @@ def search(options: SearchOptions) -> int:
         )
         outcome = run_search(plan, study, Confirmations(storage, name))
         return _report(outcome, study, options.state_dir if place is None else None)
+
+
+def _default_name(dataset: str, space: str, budget: int) -> str:
+    name = f"{dataset}-{space}-{format_count(budget)}"
+    check_study_name("--name", name)  # a space of the user's may be called anything
+    return name
 
 
 def _training(options: SearchOptions) -> TrainConfig:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from pipeline.cli import run_command
+from pipeline.cli import check_seed, run_command
 from pipeline.core.architecture import SWITCHES, Architecture
 from pipeline.core.config import CachePolicy, CorruptPolicy, TrialSpec
 from pipeline.core.errors import UsageError
@@ -78,6 +78,7 @@ def train(options: TrainOptions) -> int:
         num_workers=options.workers,
     )
     # A wrong word is told before anything heavy is imported or started.
+    check_seed(options.seed)
     chosen = _network(options)
     from pipeline.runtime import environment
 

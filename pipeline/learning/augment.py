@@ -8,9 +8,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
 
 from pipeline.learning.decoding import Sample
 
@@ -81,11 +79,3 @@ def mixed(
         np.where(is_over_HW[:, :, None], other.image_HWC, sample.image_HWC),
         np.where(is_over_HW, other.label_HW, sample.label_HW),
     )
-
-
-def normalise(
-    image: Tensor, mean: tuple[float, float, float], std: tuple[float, float, float]
-) -> Tensor:
-    """Return ``image`` (..., 3, H, W) of 0..255 as float with mean 0 and spread 1 per channel."""
-    mean_C11, std_C11 = (torch.tensor(v, device=image.device).view(3, 1, 1) for v in (mean, std))
-    return image.float().sub_(mean_C11).div_(std_C11)

@@ -8,11 +8,11 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from pipeline.core.errors import DataError
-from pipeline.learning.augment import normalise
 from pipeline.learning.context import TrainContext, summed
 from pipeline.learning.dataset import Dataset
 from pipeline.learning.loader import evaluation_batches
 from pipeline.learning.metrics import confusion_counts
+from pipeline.learning.normalisation import normalise
 from pipeline.learning.split import Split
 
 _EVALUATION_BATCH = 8

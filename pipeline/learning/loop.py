@@ -16,7 +16,7 @@ from torch.nn.utils.memory_format import convert_conv2d_weight_memory_format
 
 from pipeline.core.config import EpochResult, TrainConfig, TrialSpec
 from pipeline.core.errors import MachineLeaves, TrialFailed
-from pipeline.learning.augment import augment, mixed, normalise
+from pipeline.learning.augment import augment, mixed
 from pipeline.learning.checkpoint import Begun, Checkpoint, load_checkpoint, save_checkpoint
 from pipeline.learning.compact.deployed import with_deployed_cost
 from pipeline.learning.context import TrainContext, gathered, summed
@@ -26,6 +26,7 @@ from pipeline.learning.evaluation import evaluate
 from pipeline.learning.loader import Batch, TrainLoader
 from pipeline.learning.metrics import class_iou, mean_iou
 from pipeline.learning.network import build
+from pipeline.learning.normalisation import normalise
 from pipeline.learning.optimizer import make_optimizer
 from pipeline.learning.provenance import Provenance
 from pipeline.learning.split import Split

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.core.errors import DataError, one_line
-from pipeline.learning.augment import normalise
 from pipeline.learning.latency import Timing, any_pictures, timed
+from pipeline.learning.normalisation import normalise
 from pipeline.learning.segmenter import Segmenter
 
 ONNX_FILE = "model.onnx"

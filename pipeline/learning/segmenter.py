@@ -7,8 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from pipeline.learning.augment import normalise
 from pipeline.learning.denormals import flush_denormals
+from pipeline.learning.normalisation import normalise
 from pipeline.learning.weights import Deployment, load_weights
 
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import torch
 
 from pipeline.core.errors import DataError, UsageError
-from pipeline.learning.augment import normalise
 from pipeline.learning.compact.compaction import compact
 from pipeline.learning.compact.measure import Agreement, compare, latencies, random_pictures
 from pipeline.learning.compact.report import Removed
 from pipeline.learning.network import count_built_macs
+from pipeline.learning.normalisation import normalise
 from pipeline.learning.weights import pack_weights
 from pipeline.runtime.networks import Network, network_of
 

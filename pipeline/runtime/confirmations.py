@@ -183,11 +183,6 @@ class Confirmations:
         """Write down what the network with these weights scored on test."""
         self._study.set_user_attr(f"{_TEST}{digest}", asdict(score))
 
-    @property
-    def num_tested(self) -> int:
-        """Return how many networks of the study have been scored on test."""
-        return sum(key.startswith(_TEST) for key in self._study.user_attrs)
-
     def _open(self, of: Retraining) -> Retraining:
         """Return the record of a training that goes on; it is made when there is none."""
         known = self._records.get(of.key)

@@ -99,7 +99,7 @@ def open_or_make(dataset: str, store: str, state_dir: Path) -> tuple[DataConfig,
     """
     uri = dataset_uri(dataset, store)
     reach(uri, state_dir)
-    folder = open_folder(uri)
+    folder = open_folder(uri, create=False)
     if not exists(folder, DATASET_FILE):
         if dataset != DEFAULT_DATASET:
             raise UsageError(_unknown(dataset, store))

@@ -172,8 +172,8 @@ def _work(config: dict[str, Any]) -> None:
             return
         if (job := assignment.job) is None:
             continue
-        worker = WorkerContext(rank, world_size, device, open_folder(job.checkpoints))
         try:
+            worker = WorkerContext(rank, world_size, device, open_folder(job.checkpoints))
             _do(job, worker, group_id, broker)
         except Exception as error:
             if isinstance(error, MachineLeaves):

@@ -73,7 +73,7 @@ def index_dataset(
     files = _find_tars(open_folder(uri, create=False))
     shards = [TarShard(file.path, _split(file.path)) for file in files]
     seen = [(file.path, file.size, file.mtime_ns) for file in files]
-    identity = short_hash(json.dumps([LAYOUT_VERSION, seen, asdict(classes)]))
+    identity = short_hash(json.dumps([LAYOUT_VERSION, name, seen, asdict(classes)]))
     generation = Generation(uri, name, identity, classes)
     if info := generation.published:
         tidy(generation)

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
+from boto3.exceptions import Boto3Error
+from botocore.exceptions import BotoCoreError, ClientError
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
@@ -22,13 +24,14 @@ _REFUSALS = {
     "PERMISSION_DENIED",
     "RESOURCE_ALREADY_EXISTS",
 }
+_STORE_ERRORS = (Boto3Error, BotoCoreError, ClientError)  # of artifacts that go to S3 from here
 
 
 def is_refusal(error: Exception) -> bool:
-    """Return whether MLflow said no, which it will say again; else it may be there later."""
+    """Return whether MLflow said no, which it will say again; else it, or its store, comes back."""
     if isinstance(error, MlflowException):
         return error.error_code in _REFUSALS
-    return not isinstance(error, OSError)
+    return not isinstance(error, (OSError, *_STORE_ERRORS))
 
 
 class StudyRuns:

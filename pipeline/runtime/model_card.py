@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipeline.core.manifest import dataset_kind
+from pipeline.core.peer import Peer
 from pipeline.learning.latency import Footprint, Timing
 from pipeline.learning.network import count_built_macs, network_size
 from pipeline.learning.onnx_export import ONNX_FILE, OnnxNetwork
@@ -79,11 +80,15 @@ def model_card(export: Export) -> str:
 
 def _head(network: Network) -> list[str]:
     deployment = network.segmenter.deployment
+    label = deployment.architecture.label
+    if isinstance(deployment.architecture, Peer):
+        title, kind = label, "One of the networks that CGNet is compared with,"
+    else:
+        title, kind = f"CGNet {label}", "A variant of CGNet (Wu et al., arXiv 1811.08201)"
     return [
-        f"# CGNet {deployment.architecture.label}\n",
-        f"Gives each pixel of a street scene one of {len(deployment.class_names)} classes. "
-        f"A variant of CGNet (Wu et al., arXiv 1811.08201) with {network.num_params:,} parameters, "
-        "found or trained by CGNet Search.",
+        f"# {title}\n",
+        f"Gives each pixel of a picture one of {len(deployment.class_names)} classes. "
+        f"{kind} with {network.num_params:,} parameters, found or trained by CGNet Search.",
     ]
 
 

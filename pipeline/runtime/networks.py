@@ -110,13 +110,16 @@ def _read(uri: str, state_dir: Path) -> bytes:
     """Return a weights file; a URI without a file's ending is a folder that holds one."""
     if uri.startswith("s3://"):
         services.ensure_environment(state_dir, needs_s3=True, needs_mlflow=False)
-    elif not Path(uri).expanduser().exists():
+        folder = uri.rstrip("/")
+    elif (path := Path(uri).expanduser()).exists():
+        folder = str(path.absolute())  # not resolved: a link may go to a file without an ending
+    else:
         raise UsageError(f"there is no network {uri!r}: give {REFERENCES}")
-    folder, name = uri.rstrip("/"), WEIGHTS_FILE
+    name = WEIGHTS_FILE
     if folder.endswith((".safetensors", *_OFFICIAL_SUFFIXES)):
         folder, _, name = folder.rpartition("/")
     try:
-        return read_bytes(open_folder(folder or "."), name)
+        return read_bytes(open_folder(folder or "/", create=False), name)
     except DataError as cause:
         raise UsageError(f"there is no network {uri!r} ({cause}): give {REFERENCES}") from cause
     except OSError as cause:

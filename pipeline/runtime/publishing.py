@@ -31,6 +31,7 @@ from pipeline.runtime.totals import Totals, require_one_size
 
 _ROWS_PER_GROUP = 4_096  # of the manifest; as many are in memory at a time
 _GENERATION = re.compile("[0-9a-f]{12}")
+_IN_GENERATION = re.compile(r"manifest\.parquet|parts|\w+-\d{6}\.tar(\.partial)?")
 
 Progress = Callable[[int, int], None]  # work done, work in all; told of 0 when work begins
 
@@ -171,7 +172,15 @@ def tidy(generation: Generation) -> None:
     folder, name = generation.folder, generation.name
     entries = folder.get_file_info(FileSelector(""))
     for old in [info.base_name for info in entries if info.type == FileType.Directory]:
-        if _GENERATION.fullmatch(old) and old != name:
+        if old != name and _is_generation(folder, old):
             folder.delete_dir(old)
     if folder.get_file_info(parts_folder(name)).type == FileType.Directory:
         folder.delete_dir(parts_folder(name))
+
+
+def _is_generation(folder: Folder, name: str) -> bool:
+    """Return whether a folder is one of ours: others may have folders with such names too."""
+    if not _GENERATION.fullmatch(name):
+        return False
+    inside = folder.get_file_info(FileSelector(name))
+    return all(_IN_GENERATION.fullmatch(info.base_name) for info in inside)

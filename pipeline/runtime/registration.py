@@ -26,7 +26,7 @@ from pipeline.runtime.registry import DIGEST_TAG
 from pipeline.runtime.tracking import WEIGHTS_TAG
 
 ALIAS = "champion"
-_SERVING_PACKAGES = ("mlflow", "numpy", "pillow", "pyarrow", "safetensors", "torch")
+SERVING_PACKAGES = ("mlflow", "numpy", "pyarrow", "safetensors", "torch")
 
 
 def register_champion(champion: Champion, info: DatasetInfo, *, run_id: str) -> str:
@@ -128,7 +128,7 @@ def _log(
             signature=signature,
             model_config={DIGEST: network.digest},
             pip_requirements=[
-                f"{package}=={importlib.metadata.version(package)}" for package in _SERVING_PACKAGES
+                f"{package}=={importlib.metadata.version(package)}" for package in SERVING_PACKAGES
             ],
         )
     if not client.search_registered_models(f"name = '{name}'"):

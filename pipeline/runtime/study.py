@@ -4,7 +4,6 @@ Only the driver opens it. What is written here survives it: proposals, every epo
 trial ended. MLflow and the console are views of it.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -33,7 +32,7 @@ from pipeline.runtime.records import (
 )
 from pipeline.runtime.samplers import PREDICTION, WARM_START, distributions, warm_observations
 from pipeline.runtime.sizes import Sizes
-from pipeline.runtime.study_settings import DEFAULT_STRATEGY, Strategy, check_same
+from pipeline.runtime.study_settings import DEFAULT_STRATEGY, Strategy, as_kept, check_same
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -76,7 +75,7 @@ class Study:
             directions=["maximize", "minimize"],
             load_if_exists=True,
         )
-        self._keep_settings(json.loads(json.dumps(settings)))
+        self._keep_settings(as_kept(settings))
         budget_on = settings.get("budget_on", "built")
         self.sizes = Sizes(pool, self.budget, deployed=budget_on == "deployed")
         self._study.sampler = make_sampler(

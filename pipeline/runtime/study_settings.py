@@ -1,5 +1,6 @@
 """What a study is made with, which stays, and what may change from run to run."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +31,12 @@ class Strategy:
 
 
 DEFAULT_STRATEGY = Strategy()
+
+
+def as_kept(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings as a storage gives them back, which knows no tuples."""
+    kept: dict[str, Any] = json.loads(json.dumps(settings))
+    return kept
 
 
 def check_same(name: str, saved: Mapping[str, Any], settings: Mapping[str, Any]) -> None:

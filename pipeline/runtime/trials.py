@@ -172,11 +172,16 @@ class StudySearcher(Searcher):
 
     def suggest(  # type: ignore[override]  # its base documents FINISHED, and forgets it in the type
         self, trial_id: str
-    ) -> dict[str, Any] | str:
-        """Return the next trial's job: one left running by an earlier driver, or a new proposal."""
+    ) -> dict[str, Any] | str | None:
+        """Return the next trial's job: one left running by an earlier driver, or a new proposal.
+
+        None while there is no more to do unless a running trial changes that, as one that raises
+        the hypervolume does where patience is the limit.
+        """
         with self._keeping_errors():
-            trial = self._next()
-            return str(Searcher.FINISHED) if trial is None else self._job(trial_id, trial)
+            if (trial := self._next()) is not None:
+                return self._job(trial_id, trial)
+            return None if self._numbers else str(Searcher.FINISHED)
 
     @contextmanager
     def _keeping_errors(self) -> Iterator[None]:

@@ -11,6 +11,7 @@ from pipeline.core.config import COMPARED
 from pipeline.core.errors import UsageError
 from pipeline.runtime.records import STARTED
 from pipeline.runtime.samplers import PREDICTION
+from pipeline.runtime.study_settings import as_kept
 from pipeline.runtime.study_storage import study_storage
 
 _SAME = ("fingerprint", *COMPARED, "workers_per_trial")
@@ -40,9 +41,9 @@ def read_earlier(
         except KeyError as cause:
             where = state_dir if url is None else "the study storage"
             raise UsageError(f"--warm-start: there is no study {name} in {where}") from cause
-        theirs = study.user_attrs.get("settings", {})
-        if differing := [k for k in _SAME if theirs.get(k) != settings.get(k)]:
-            told = "; ".join(f"{k} {theirs.get(k)!r}, here {settings.get(k)!r}" for k in differing)
+        theirs, ours = study.user_attrs.get("settings", {}), as_kept(settings)
+        if differing := [k for k in _SAME if theirs.get(k) != ours.get(k)]:
+            told = "; ".join(f"{k} {theirs.get(k)!r}, here {ours.get(k)!r}" for k in differing)
             raise UsageError(f"--warm-start: the accuracies of study {name} do not compare: {told}")
         return _told(study.get_trials(deepcopy=False))
 

@@ -20,10 +20,10 @@ import torch
 from pipeline.core.cost import count_macs
 from pipeline.core.errors import PipelineError
 from pipeline.core.manifest import DATASET_FILE, MANIFEST_FILE
-from pipeline.learning.augment import normalise
 from pipeline.learning.checkpoint import CHECKPOINT_FILE, load_checkpoint
 from pipeline.learning.dataset import open_dataset
 from pipeline.learning.decoding import decode
+from pipeline.learning.normalisation import normalise
 from pipeline.learning.official import official_weights
 from pipeline.learning.records import SCHEMA, read_records
 from pipeline.learning.segmenter import Segmenter

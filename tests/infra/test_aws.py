@@ -95,11 +95,37 @@ def test_both_give_the_same_rights_and_no_more_than_the_code_uses(
     assert [s["actions"] for s in statements] == [s["Action"] for s in document["Statement"]]
     assert [s["resources"] for s in statements] == [[resource], [f"{resource}/*"]]
     assert [s["Resource"] for s in document["Statement"]] == ["Store.Arn", "${Store.Arn}/*"]
-    assert template["Role"]["Properties"]["ManagedPolicyArns"] == ["Use"]
-    assert (
-        terraform["aws_iam_role_policy_attachment.use"]["policy_arn"] == "${aws_iam_policy.use.arn}"
-    )
     assert not any("*" in action for s in statements for action in s["actions"])
+
+
+def test_the_head_alone_may_start_machines_and_end_those_of_its_cluster(
+    terraform: dict[str, Any], template: dict[str, Any], cluster: dict[str, Any]
+) -> None:
+    statements = terraform["aws_iam_policy_document.launch"]["statement"]
+    twins = template["Launch"]["Properties"]["PolicyDocument"]["Statement"]
+    ending = next(s for s in twins if "ec2:TerminateInstances" in s["Action"])
+    attached = {
+        name.removeprefix("aws_iam_role_policy_attachment."): body
+        for name, body in terraform.items()
+        if name.startswith("aws_iam_role_policy_attachment.")
+    }
+    pull = "arn:aws:iam::aws:policy/AmazonEC2ContainerRegistryReadOnly"
+    profiles = {
+        name: node["node_config"]["IamInstanceProfile"]["Arn"].rpartition("/")[2]
+        for name, node in cluster["available_node_types"].items()
+    }
+
+    assert [s["actions"] for s in statements] == [s["Action"] for s in twins]
+    assert ending["Condition"] == {
+        "StringEquals": {"aws:ResourceTag/ray-cluster-name": cluster["cluster_name"]}
+    }
+    assert statements[2]["condition"][0]["values"] == [cluster["cluster_name"]]
+    assert template["Role"]["Properties"]["ManagedPolicyArns"] == ["Use", pull]
+    assert template["HeadRole"]["Properties"]["ManagedPolicyArns"] == ["Use", "Launch", pull]
+    assert attached["use"]["for_each"] == attached["pull"]["for_each"]
+    assert attached["pull"]["policy_arn"] == pull
+    assert attached["launch"]["role"] == "${aws_iam_role.head.name}"
+    assert profiles == {"head": "cgnet-head", "worker": "cgnet"}
 
 
 def test_cloudformation_types_are_right() -> None:
@@ -150,6 +176,9 @@ def test_the_stack_comes_up_with_what_it_says(monkeypatch: pytest.MonkeyPatch) -
     profile = iam.get_instance_profile(InstanceProfileName="cgnet")["InstanceProfile"]
     assert profile["Arn"] == outputs["InstanceProfileArn"]
     assert [role["RoleName"] for role in profile["Roles"]] == ["cgnet"]
+    head = iam.get_instance_profile(InstanceProfileName="cgnet-head")["InstanceProfile"]
+    assert head["Arn"] == outputs["HeadInstanceProfileArn"]
+    assert [role["RoleName"] for role in head["Roles"]] == ["cgnet-head"]
 
 
 @pytest.fixture

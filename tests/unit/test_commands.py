@@ -40,6 +40,7 @@ def test_help_imports_nothing_heavy(command: str) -> None:
         (("--budget", "abc"), "'abc' is not a count: write digits with an optional k, M or G"),
         (("--budget", "0.1M"), "at most 100,000 parameters: the smallest has"),
         (("--budget", "0.5M", "--space", "none"), "no search space 'none': there are ablation,"),
+        (("--budget", "0.5M", "--seed", "-1"), "--seed must be at least 0, got -1"),
         (("--budget", "0.5M", "--trials", "0"), "--trials must be at least 1, got 0"),
         (("--budget", "0.5M", "--patience", "0"), "--patience must be at least 1, got 0"),
         (("--budget", "0.5M", "--time", "soon"), "'soon' is not a duration"),
@@ -68,6 +69,7 @@ def test_a_wrong_word_of_search_is_one_line_and_code_2(
         (("--peer", "unet"), "there is no peer 'unet': use one of deeplabv3, enet, espnet, fcn"),
         (("--peer", "enet", "--num-blocks-3", "9"), "--num-blocks-3 is of CGNet: leave it out"),
         (("--peer", "enet", "--pointwise"), "--pointwise is of CGNet: leave it out with --peer"),
+        (("--seed", "-1"), "--seed must be at least 0, got -1"),
         (("--widths", "32", "63", "128"), "widths must be three counts, the last two even"),
     ],
 )

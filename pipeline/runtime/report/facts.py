@@ -36,7 +36,7 @@ def percent(scored: Scored) -> str:
 def comparison(champion: Scored, paper: Scored | None) -> str:
     """Return how the champion stands against M3N21, in one sentence."""
     if paper is None:
-        return "The paper's M3N21 was not trained on this data by the same recipe, so nothing is compared."
+        return "No M3N21 was trained on this data by the same recipe, so nothing is compared."
     if champion.label == paper.label:
         return (
             "This is the paper's own M3N21: of what was tried within the budget, nothing beat it."

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pipeline.core.config import TrainConfig
-from pipeline.learning.augment import augment, mixed, normalise
+from pipeline.learning.augment import augment, mixed
 from pipeline.learning.decoding import Sample
+from pipeline.learning.normalisation import normalise
 
 IGNORE = 255
 AUTHORS = TrainConfig().scale_range

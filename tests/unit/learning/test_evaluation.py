@@ -10,13 +10,13 @@ import torch
 
 from pipeline.core.architecture import Architecture
 from pipeline.core.errors import CorruptSample, DataError
-from pipeline.learning.augment import normalise
 from pipeline.learning.cgnet import CGNet
 from pipeline.learning.context import LocalContext
 from pipeline.learning.dataset import Dataset
 from pipeline.learning.evaluation import evaluate
 from pipeline.learning.folder import Folder
 from pipeline.learning.metrics import confusion_counts
+from pipeline.learning.normalisation import normalise
 
 Data = Any  # the value that the write_dataset fixture gives
 

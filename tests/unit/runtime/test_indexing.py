@@ -135,6 +135,13 @@ def test_our_own_shards_taken_in_elsewhere_are_the_same_data_set(
     )
 
 
+def test_another_name_is_another_data_set(tmp_path: Path) -> None:
+    write_tar(tmp_path / "train-0.tar", sample("a"))
+    index(tmp_path)
+
+    assert index_dataset(str(tmp_path), "yours", CLASSES, run=in_process).name == "yours"
+
+
 def test_a_tar_that_changed_makes_another_generation(tmp_path: Path) -> None:
     write_tar(tmp_path / "train-0.tar", sample("a"))
     first = index(tmp_path)

@@ -10,9 +10,11 @@ import torch
 
 from pipeline.core.architecture import Architecture
 from pipeline.core.manifest import ClassTable, DatasetInfo
+from pipeline.core.peer import Peer
 from pipeline.learning.assessment import Assessment
 from pipeline.learning.cgnet import CGNet
 from pipeline.learning.latency import Footprint, Timing
+from pipeline.learning.network import build
 from pipeline.learning.onnx_export import OnnxNetwork
 from pipeline.learning.provenance import Provenance
 from pipeline.learning.segmenter import Segmenter
@@ -54,9 +56,13 @@ ASSESSMENT = Assessment(
 )
 
 
-def network(provenance: Provenance | None, notes: dict[str, str] | None = None) -> Network:
-    deployment = Deployment(ARCHITECTURE, INFO.mean, INFO.std, CLASSES.names, CLASSES.palette)
-    weights = pack_weights(CGNet(ARCHITECTURE), deployment, provenance)
+def network(
+    provenance: Provenance | None,
+    notes: dict[str, str] | None = None,
+    of: Architecture | Peer = ARCHITECTURE,
+) -> Network:
+    deployment = Deployment(of, INFO.mean, INFO.std, CLASSES.names, CLASSES.palette)
+    weights = pack_weights(build(of), deployment, provenance)
     segmenter = Segmenter.from_bytes(weights)
     return Network("/home/me/net", weights, segmenter, provenance, notes or {})
 
@@ -109,6 +115,14 @@ def test_a_row_of_confusion_adds_up_to_its_class() -> None:
 def card(provenance: Provenance | None, notes: dict[str, str] | None = None) -> str:
     onnx = OnnxNetwork(b"graph", 20, 3e-6)
     return model_card(Export(network(provenance, notes), onnx, SPEED, TIMING))
+
+
+def test_the_card_of_a_peer_does_not_call_it_cgnet() -> None:
+    exported = network(PROVENANCE, of=Peer("enet", num_classes=3))
+    text = model_card(Export(exported, OnnxNetwork(b"graph", 20, 3e-6), SPEED, TIMING))
+
+    assert text.startswith("# ENet\n")
+    assert "A variant of CGNet" not in text
 
 
 def test_a_card_says_what_the_network_is_and_how_to_feed_it() -> None:

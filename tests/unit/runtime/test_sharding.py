@@ -229,9 +229,15 @@ def test_a_description_that_cannot_be_read_is_replaced(squares: Squares, out: Pa
 
 def test_only_generations_are_tidied_away(squares: Squares, out: Path) -> None:
     (out / "notes").mkdir(parents=True)
+    (out / "202611271111").mkdir()
+    (out / "202611271111" / "photo.png").touch()
+    (out / "0123456789ab").mkdir()  # killed before anything of it was whole
+    (out / "0123456789ab" / "train-000000.tar.partial").touch()
     write(squares(), out)
 
     assert (out / "notes").is_dir()
+    assert (out / "202611271111" / "photo.png").is_file()
+    assert not (out / "0123456789ab").exists()
 
 
 def test_a_plan_writes_nothing(squares: Squares, out: Path) -> None:

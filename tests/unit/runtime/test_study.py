@@ -272,7 +272,7 @@ def test_a_verdict_is_not_passed_again_when_the_epoch_comes_again() -> None:
 
 
 def test_an_earlier_study_informs_the_proposals_of_a_new_one(tmp_path: Path) -> None:
-    settings = SETTINGS | {"fingerprint": "f", "batch_size": 8, "workers_per_trial": 1}
+    settings = SETTINGS | {"fingerprint": "f", "batch_size": 8, "scale_range": (0.5, 2.0)}
     with study_storage(tmp_path, "old") as storage:
         old = Study(storage, "old", pool(), settings, seed=0, strategy=Strategy("random"))
         for _ in range(12):

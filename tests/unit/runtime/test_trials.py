@@ -64,6 +64,20 @@ def test_a_trial_that_is_interrupted_while_it_waits_is_no_outage(searcher: Study
     assert states(searcher) == [State.RUNNING]
 
 
+def test_what_is_enough_is_asked_again_while_trials_run(searcher: StudySearcher) -> None:
+    """With patience for a limit a running trial may yet raise the hypervolume."""
+    searcher.suggest("a")
+    searcher._is_spent = lambda running: True
+    assert searcher.suggest("b") is None, "and Tune asks again"
+    searcher._is_spent = lambda running: False
+    assert searcher.suggest("c") != Searcher.FINISHED
+
+    searcher._is_spent = lambda running: True
+    for trial_id in "ac":
+        searcher.on_trial_complete(trial_id, {"event": Event(failure="nan", ends=True)})
+    assert searcher.suggest("d") == Searcher.FINISHED
+
+
 def test_ctrl_c_is_not_left_to_tune() -> None:
     """Tune puts its own handler in place and, when nobody pressed it, leaves it there."""
     before = signal.getsignal(signal.SIGINT)
