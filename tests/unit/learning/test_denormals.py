@@ -104,3 +104,17 @@ def test_a_network_with_denormals_is_as_fast_as_with_zeros() -> None:
     with_denormals, with_zeros = latencies((dead, zero), picture, runs=30)
 
     assert with_denormals < 1.5 * with_zeros
+
+
+def test_numpy_does_not_warn_of_what_was_asked_for() -> None:
+    program = (
+        "from pipeline.learning.denormals import flush_denormals\n"
+        "flush_denormals()\n"
+        "import numpy as np\n"
+        "print(np.finfo(np.float32).smallest_subnormal, np.finfo(np.float64).smallest_subnormal)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=False
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
