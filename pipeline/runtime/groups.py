@@ -142,7 +142,7 @@ def _run_group(group_id: int, broker: Any, num_workers: int) -> None:
         scaling_config=ScalingConfig(
             num_workers=num_workers, use_gpu=gpu, resources_per_worker=None if gpu else {"CPU": 1}
         ),
-        run_config=RunConfig(  # type: ignore[call-arg]  # mypy sees the class before v2, which runs
+        run_config=RunConfig(  # type: ignore[call-arg]  # logging_config is v2's; mypy sees v1's
             name=f"group-{group_id}",
             # A group is never restored from Ray's own state: it is kept where it cannot fail.
             storage_path="ray-train",

@@ -14,8 +14,9 @@ from pipeline.core.config import DataConfig, TrainConfig, TrialSpec
 from pipeline.core.space import load_space
 from pipeline.runtime.broker import Event
 from pipeline.runtime.records import State, TrialRecord
+from pipeline.runtime.searcher import StudySearcher
 from pipeline.runtime.study import Study
-from pipeline.runtime.trials import StudySearcher, keeping_signals
+from pipeline.runtime.trials import keeping_signals
 
 
 class NoBroker:
