@@ -24,7 +24,7 @@ from benchmarks.report import print_setting, print_table, say
 from benchmarks.step import ARCHITECTURE, BATCH_SIZE, IGNORE
 from pipeline.core.config import recipe
 from pipeline.learning.denormals import flush_denormals
-from pipeline.learning.loop import weighted_loss
+from pipeline.learning.loop import label_weight, weighted_loss
 from pipeline.learning.network import build
 from pipeline.learning.optimizer import make_optimizer
 from pipeline.runtime.environment import ALLOCATOR
@@ -62,16 +62,20 @@ def run(rank: int, way: Way, steps: int, port: int) -> float:
     model = build(ARCHITECTURE)
     convert_conv2d_weight_memory_format(model, torch.channels_last)
     optimizer = make_optimizer(model, recipe("default", epochs=3))
-    module = DistributedDataParallel(model) if way.together else model
+    module = model
+    if way.together:
+        module = DistributedDataParallel(model, forward_sync_buffers=False)
     images = torch.randn(way.batch_size, 3, *_SIZE).contiguous(memory_format=torch.channels_last)
     labels = torch.randint(ARCHITECTURE.num_classes, (way.batch_size, *_SIZE)).byte()
     weights = torch.ones(ARCHITECTURE.num_classes)
     for step in range(_WARM + steps):
         if step == _WARM:
             started = time.perf_counter()
-        loss, weight = weighted_loss(module(images), labels, weights, IGNORE)
-        if way.together:
-            dist.all_reduce(weight)
+        weight = label_weight(labels, weights)
+        summing = dist.all_reduce(weight, async_op=True) if way.together else None
+        loss = weighted_loss(module(images), labels, weights, IGNORE)
+        if summing:
+            summing.wait()
         optimizer.zero_grad()
         torch.autograd.backward(loss / weight)
         optimizer.step()

@@ -28,7 +28,7 @@ from benchmarks.report import print_setting, print_table, say
 from pipeline.core.architecture import Architecture
 from pipeline.core.cost import count_macs
 from pipeline.learning import norm_act, operators
-from pipeline.learning.loop import weighted_loss
+from pipeline.learning.loop import label_weight, weighted_loss
 from pipeline.learning.network import build
 from pipeline.runtime.environment import ALLOCATOR
 
@@ -77,7 +77,8 @@ def our_step(images: Tensor, labels: Tensor, bf16: bool = False) -> Callable[[],
         optimizer.zero_grad()
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             logits = model(images)
-        loss, weight = weighted_loss(logits.float(), labels, weights, IGNORE)
+        loss = weighted_loss(logits.float(), labels, weights, IGNORE)
+        weight = label_weight(labels, weights)
         torch.autograd.backward(loss / weight)
         optimizer.step()
         return loss.item() / weight.item()

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.core.architecture import Architecture
+from pipeline.learning.depthwise import DepthwiseConv2d
 from pipeline.learning.norm_act import norm_act
 from pipeline.learning.operators import (
-    DepthwiseConv2d,
     PointwiseConv2d,
     PReLU,
     upsample,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
+import torch
 from llvmlite import binding
 from numba.core.caching import FunctionCache
 
@@ -44,6 +45,17 @@ def compiled(**options: Any) -> Callable[[Function], Function]:
         return kept
 
     return decorated
+
+
+def num_threads() -> int:
+    """Return how many threads loops are to take from now on: as many as PyTorch does."""
+    wanted = torch.get_num_threads()
+    threads: int = min(wanted, config.NUMBA_NUM_THREADS)
+    numba.set_num_threads(threads)
+    if torch.get_num_threads() != wanted:
+        # Both use the OpenMP library that PyTorch brings, and numba begins with all cores.
+        torch.set_num_threads(wanted)
+    return threads
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Where a training runs, as far as it may know: one rank among others, and its folder."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -71,10 +72,21 @@ class LocalContext:
 
 def summed(value: Tensor, context: TrainContext) -> Tensor:
     """Return the sum of ``value`` over all ranks."""
-    if context.world_size > 1:
-        value = value.detach().clone()
-        dist.all_reduce(value)
-    return value
+    return summed_later(value, context)()
+
+
+def summed_later(value: Tensor, context: TrainContext) -> Callable[[], Tensor]:
+    """Begin to sum ``value`` over all ranks; return what waits for the sum and returns it."""
+    if context.world_size == 1:
+        return lambda: value
+    total = value.detach().clone()
+    work = dist.all_reduce(total, async_op=True)
+
+    def finished() -> Tensor:
+        work.wait()
+        return total
+
+    return finished
 
 
 def gathered(names: tuple[str, ...], context: TrainContext) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from pipeline.core.errors import MachineLeaves, TrialFailed
 from pipeline.learning.augment import augment, mixed
 from pipeline.learning.checkpoint import Begun, Checkpoint, load_checkpoint, save_checkpoint
 from pipeline.learning.compact.deployed import with_deployed_cost
-from pipeline.learning.context import TrainContext, gathered, summed
+from pipeline.learning.context import TrainContext, gathered, summed, summed_later
 from pipeline.learning.dataset import Dataset
 from pipeline.learning.denormals import flush_denormals
 from pipeline.learning.evaluation import evaluate
@@ -107,7 +107,8 @@ class _Trainer:
         if context.world_size > 1:
             if context.device.type == "cuda":  # which torch has for no other device
                 model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
-            self.module = DistributedDataParallel(model)
+            # Statistics are those of rank 0 when they are asked for: in evaluation and on disk.
+            self.module = DistributedDataParallel(model, forward_sync_buffers=False)
         self.class_weights_K = torch.tensor(self.info.class_weights, device=context.device)
         self.num_steps = len(split) // spec.training.batch_size
         training, ignore_index = spec.training, self.info.classes.ignore_index
@@ -176,10 +177,13 @@ class _Trainer:
         """
         training, ignore_index = self.spec.training, self.info.classes.ignore_index
         is_mixed = training.precision == "bfloat16"
+        # Asked for ahead of the network, so that no rank waits for another between its two halves.
+        weight = label_weight(label_BHW, self.class_weights_K)
+        total = summed_later(weight, self.context)
         with torch.autocast(self.context.device.type, torch.bfloat16, enabled=is_mixed):
             logits_BKHW = self.module(image_BCHW).float()
-        loss, weight = weighted_loss(logits_BKHW, label_BHW, self.class_weights_K, ignore_index)
-        part = loss / summed(weight, self.context).clamp(min=1e-12)
+        loss = weighted_loss(logits_BKHW, label_BHW, self.class_weights_K, ignore_index)
+        part = loss / total().clamp(min=1e-12)
         rate = learning_rate(training, step / (self.num_steps * training.epochs))
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -192,14 +196,21 @@ class _Trainer:
 
 def weighted_loss(
     logits_BKHW: Tensor, label_BHW: Tensor, class_weights_K: Tensor, ignore_index: int
-) -> tuple[Tensor, Tensor]:
-    """Return the class-weighted cross-entropy summed over pixels, and the sum of the weights."""
-    label = label_BHW.long()
-    loss = F.cross_entropy(
-        logits_BKHW, label, weight=class_weights_K, ignore_index=ignore_index, reduction="sum"
+) -> Tensor:
+    """Return the class-weighted cross-entropy summed over pixels."""
+    return F.cross_entropy(
+        logits_BKHW,
+        label_BHW.long(),
+        weight=class_weights_K,
+        ignore_index=ignore_index,
+        reduction="sum",
     )
+
+
+def label_weight(label_BHW: Tensor, class_weights_K: Tensor) -> Tensor:
+    """Return the sum of the class weights over labelled pixels."""
     counts_K = torch.bincount(label_BHW.flatten(), minlength=256)[: len(class_weights_K)]
-    return loss, (counts_K * class_weights_K).sum()
+    return (counts_K * class_weights_K).sum()
 
 
 def learning_rate(training: TrainConfig, progress: float) -> float:

@@ -4,7 +4,7 @@ PyTorch takes two to seven times as long for the pair, and longest where the cha
 lines, such as 32 + 3. B batch, C channels, H height, W width, P = B * H * W pixels.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -25,12 +25,9 @@ def norm_act(norm: nn.Module, act: nn.Module, *parts_BCHW: Tensor) -> Tensor:
     assert isinstance(norm, nn.BatchNorm2d)
     assert norm.momentum is not None
     slope_C = act.weight if isinstance(act, nn.PReLU) else torch.zeros_like(norm.weight)
-    floats_BCHW = (part.float() for part in parts_BCHW)
-    out, mean_C, variance_C = _fused(norm.eps, norm.weight, norm.bias, slope_C, *floats_BCHW)
     norm.get_buffer("num_batches_tracked").add_(1)
-    norm.get_buffer("running_mean").lerp_(mean_C, norm.momentum)
-    norm.get_buffer("running_var").lerp_(variance_C, norm.momentum)
-    return out.to(parts_BCHW[0].dtype)
+    floats_BCHW = (part.float() for part in parts_BCHW)
+    return _fused(norm, norm.weight, norm.bias, slope_C, *floats_BCHW).to(parts_BCHW[0].dtype)
 
 
 def _is_fused(norm: nn.Module, act: nn.Module, x_BCHW: Tensor) -> bool:
@@ -56,54 +53,46 @@ class _NormAct(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        eps: float,
+        norm: nn.BatchNorm2d,
         weight_C: Tensor,
         bias_C: Tensor,
         slope_C: Tensor,
         *parts_BCHW: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> Tensor:
         kernels, threads = _kernels()
         parts_BCHW = tuple(_channels_last(part) for part in parts_BCHW)
         batch, _, height, width = parts_BCHW[0].shape
         shape = batch, len(weight_C), height, width
         out_BCHW = torch.empty(shape, memory_format=torch.channels_last)
-        out_PC, values = _pixels(out_BCHW), (weight_C, bias_C, slope_C)
-        ctx.known = []
-        for part, at, span in _spans(parts_BCHW):
-            own = (value.detach().numpy()[span] for value in values)
-            ctx.known.append(kernels.forward(_pixels(part), *own, eps, out_PC, at, threads))
+        moments = norm.get_buffer("running_mean"), norm.get_buffer("running_var")
+        values_C = tuple(value.detach().numpy() for value in (weight_C, bias_C, slope_C, *moments))
+        out_PC, at = _pixels(out_BCHW), 0
+        ctx.known = np.empty((kernels.NUM_KNOWN, len(weight_C)), np.float32)
+        for part in parts_BCHW:
+            kernels.forward(
+                _pixels(part), at, values_C, norm.momentum, norm.eps, out_PC, ctx.known, threads
+            )
+            at += part.shape[1]
         ctx.save_for_backward(slope_C, *parts_BCHW)
-        mean_C, variance_C, *_ = torch.from_numpy(np.concatenate(ctx.known, axis=1))
-        ctx.mark_non_differentiable(mean_C, variance_C)
-        return out_BCHW, mean_C, variance_C
+        return out_BCHW
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_BCHW: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad_BCHW: Tensor) -> tuple[Tensor | None, ...]:
         kernels, threads = _kernels()
         slope_C, *parts_BCHW = ctx.saved_tensors
-        slope, grad_PC = slope_C.detach().numpy(), _pixels(_channels_last(grad_BCHW))
+        slope, grad_PC, at = slope_C.detach().numpy(), _pixels(_channels_last(grad_BCHW)), 0
         grads_BCHW = [torch.empty_like(part) for part in parts_BCHW]
-        found = [
-            kernels.backward(_pixels(part), grad_PC, at, known, slope[span], _pixels(grad), threads)
-            for (part, at, span), known, grad in zip(
-                _spans(parts_BCHW), ctx.known, grads_BCHW, strict=True
-            )
-        ]
-        of_bias_C, of_weight_C, of_slope_C = torch.from_numpy(np.concatenate(found, axis=1))
+        found = np.empty((3, len(slope)), np.float32)
+        for part, grad in zip(parts_BCHW, grads_BCHW, strict=True):
+            pixels = _pixels(part)
+            kernels.backward(pixels, grad_PC, at, ctx.known, slope, _pixels(grad), found, threads)
+            at += part.shape[1]
+        of_bias_C, of_weight_C, of_slope_C = torch.from_numpy(found)
         return None, of_weight_C, of_bias_C, of_slope_C, *grads_BCHW
 
 
-_fused: Callable[..., tuple[Tensor, Tensor, Tensor]] = _NormAct.apply
-
-
-def _spans(parts_BCHW: Sequence[Tensor]) -> Iterator[tuple[Tensor, int, slice]]:
-    """Yield each part, and where its channels begin and lie in the whole."""
-    at = 0
-    for part in parts_BCHW:
-        end = at + part.shape[1]
-        yield part, at, slice(at, end)
-        at = end
+_fused: Callable[..., Tensor] = _NormAct.apply
 
 
 def _channels_last(x_BCHW: Tensor) -> Tensor:
@@ -118,6 +107,6 @@ def _pixels(x_BCHW: Tensor) -> Any:
 def _kernels() -> tuple[Any, int]:
     """Return the kernels and how many threads they are to take."""
     # Training alone needs numba, and importing it takes a second.
-    from pipeline.learning import kernels
+    from pipeline.learning import compiled, norm_act_kernels
 
-    return kernels, kernels.num_threads()
+    return norm_act_kernels, compiled.num_threads()

@@ -11,7 +11,8 @@ from torch.nn import functional as F
 
 from pipeline.learning.compact.shape import BlockShape, Channels, CompactShape, StageShape
 from pipeline.learning.compact.stream import Select, Write
-from pipeline.learning.operators import DepthwiseConv2d, PointwiseConv2d, PReLU, upsample
+from pipeline.learning.depthwise import DepthwiseConv2d
+from pipeline.learning.operators import PointwiseConv2d, PReLU, upsample
 
 NORM_EPS = 1e-3  # CGNet's
 _IMAGE = 3

@@ -10,7 +10,7 @@ from typing import Any
 import numba.core.caching
 import pytest
 
-from pipeline.learning import kernels
+from pipeline.learning import norm_act_kernels
 from pipeline.learning.compiled import compiled
 
 PROGRAM = """
@@ -68,7 +68,7 @@ def test_a_changed_file_has_code_of_its_own(tmp_path: Path) -> None:
 
 def test_each_file_of_a_process_has_code_of_its_own() -> None:
     own: Any = compiled()(lambda x: x + 1)
-    others: Any = kernels.forward
+    others: Any = norm_act_kernels.forward
 
     assert Path(own._cache.cache_path).parent != Path(others._cache.cache_path).parent
 

@@ -30,7 +30,7 @@ from pipeline.learning.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_
 from pipeline.learning.context import LocalContext
 from pipeline.learning.evaluation import evaluate
 from pipeline.learning.folder import Folder
-from pipeline.learning.loop import learning_rate, train, weighted_loss
+from pipeline.learning.loop import label_weight, learning_rate, train, weighted_loss
 from pipeline.learning.metrics import mean_iou
 from pipeline.learning.weights import WEIGHTS_FILE, load_weights
 
@@ -437,7 +437,8 @@ def test_loss_over_weight_is_torchs_weighted_mean(seed: int, ignore: int) -> Non
     label[label == 3] = ignore
     weights = torch.tensor([0.5, 2.0, 8.0])
 
-    loss, weight = weighted_loss(logits, label.to(torch.uint8), weights, ignore)
+    loss = weighted_loss(logits, label.to(torch.uint8), weights, ignore)
+    weight = label_weight(label.to(torch.uint8), weights)
 
     expected = F.cross_entropy(logits, label, weights, ignore_index=ignore, reduction="mean")
     torch.testing.assert_close(loss / weight, expected)
@@ -446,15 +447,14 @@ def test_loss_over_weight_is_torchs_weighted_mean(seed: int, ignore: int) -> Non
 def test_the_weight_of_a_batch_is_that_of_its_labelled_pixels() -> None:
     label = torch.tensor([[[0, 1, 1, 255]]], dtype=torch.uint8)
 
-    _, weight = weighted_loss(torch.zeros(1, 2, 1, 4), label, torch.tensor([0.5, 2.0]), 255)
-    assert float(weight) == 0.5 + 2.0 + 2.0
+    assert float(label_weight(label, torch.tensor([0.5, 2.0]))) == 0.5 + 2.0 + 2.0
 
 
 def test_a_batch_without_labels_has_neither_loss_nor_weight() -> None:
     label = torch.full((1, 4, 4), 255, dtype=torch.uint8)
 
-    loss, weight = weighted_loss(torch.randn(1, 2, 4, 4), label, torch.ones(2), 255)
-    assert (float(loss), float(weight)) == (0.0, 0.0)
+    loss = weighted_loss(torch.randn(1, 2, 4, 4), label, torch.ones(2), 255)
+    assert (float(loss), float(label_weight(label, torch.ones(2)))) == (0.0, 0.0)
 
 
 @pytest.mark.parametrize(

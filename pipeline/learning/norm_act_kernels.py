@@ -2,41 +2,29 @@
 
 They are a handful of operations a number, for which PyTorch goes some twenty times over memory;
 these go over it twice in each direction. P pixels of a batch, C channels; arrays are float32,
-(P, C) or (C,). What comes out, and its gradient, may have more channels: ours begin with channel
+(P, C) or (C,). All but x and its gradient may have more channels: those of x begin with channel
 ``at``. Each thread has its share of the pixels, so that as many threads give the same sums to the
 bit.
 """
 
-import numba
 import numpy as np
-import torch
 from numba import prange
 from numpy.typing import NDArray
 
-from pipeline.learning.compiled import compiled, config
+from pipeline.learning.compiled import compiled
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 
 _BLOCK = 128  # pixels that are summed in float32 before their sum joins a float64
 _TYPICAL = 64  # pixels, spread over all, by whose mean all are moved near to 0
-_MEAN, _VARIANCE, _INVERSE, _SCALE, _SHIFT = range(5)  # rows of what ``forward`` returns
+_MEAN, _INVERSE, _SCALE, _SHIFT = range(4)  # rows of what ``forward`` finds
+NUM_KNOWN = 4
 
 
 _serial = compiled()
 # Contraction alone of what is called fast: a loss that is no number must stay one.
 _parallel = compiled(parallel=True, fastmath={"contract"})
-
-
-def num_threads() -> int:
-    """Return how many threads loops are to take from now on: as many as PyTorch does."""
-    wanted = torch.get_num_threads()
-    threads: int = min(wanted, config.NUMBA_NUM_THREADS)
-    numba.set_num_threads(threads)
-    if torch.get_num_threads() != wanted:
-        # Both use the OpenMP library that PyTorch brings, and numba begins with all cores.
-        torch.set_num_threads(wanted)
-    return threads
 
 
 @_serial
@@ -77,48 +65,58 @@ def _moments(x: Floats, typical: Floats, threads: int) -> Doubles:
 
 @_parallel
 def _scale_and_bend(
-    x: Floats, scale: Floats, shift: Floats, slope: Floats, out: Floats, at: int, threads: int
+    x: Floats, at: int, known: Floats, slope: Floats, out: Floats, threads: int
 ) -> None:
     """Write y = scale * x + shift into ``out``, times the slope where that is negative."""
     pixels, channels = x.shape
+    scale, shift, own_slope = known[_SCALE, at:], known[_SHIFT, at:], slope[at:]
     for thread in prange(threads):
         for p in range(pixels * thread // threads, pixels * (thread + 1) // threads):
             for c in range(channels):
                 y = x[p, c] * scale[c] + shift[c]
-                out[p, at + c] = y if y > 0 else slope[c] * y
+                out[p, at + c] = y if y > 0 else own_slope[c] * y
 
 
 @_serial
 def forward(
     x: Floats,
-    weight: Floats,
-    bias: Floats,
-    slope: Floats,
+    at: int,
+    values: tuple[Floats, Floats, Floats, Floats, Floats],
+    momentum: float,
     eps: float,
     out: Floats,
-    at: int,
+    known: Floats,
     threads: int,
-) -> Floats:
-    """Write PReLU(BatchNorm(x)) into ``out``.
+) -> None:
+    """Write PReLU(BatchNorm(x)) into ``out``, and move the running moments.
 
-    Returns:
-        (5, C): mean, unbiased variance, 1 / deviation, and scale and shift of x.
+    Args:
+        x: of some channels.
+        at: the first of them among all.
+        values: weight, bias, slope, and running mean and variance.
+        momentum: of these two.
+        eps: joins the variance.
+        out: of all channels.
+        known: (4, all C) for ``backward``: mean, 1 / deviation, and scale and shift of x.
+        threads: to take.
     """
     pixels, channels = x.shape
+    weight, bias, slope, running_mean, running_variance = values
     typical = _typical(x)
     sums = _moments(x, typical, threads) / pixels
-    known = np.empty((5, channels), np.float32)
     for c in range(channels):
+        k = at + c
         mean = typical[c] + sums[0, c]
         variance = sums[1, c] - sums[0, c] ** 2
         inverse = 1 / np.sqrt(variance + eps)
-        known[_MEAN, c] = mean
-        known[_VARIANCE, c] = variance * pixels / (pixels - 1)
-        known[_INVERSE, c] = inverse
-        known[_SCALE, c] = weight[c] * inverse
-        known[_SHIFT, c] = bias[c] - mean * weight[c] * inverse
-    _scale_and_bend(x, known[_SCALE], known[_SHIFT], slope, out, at, threads)
-    return known
+        running_mean[k] += momentum * (mean - running_mean[k])
+        unbiased = variance * pixels / (pixels - 1)
+        running_variance[k] += momentum * (unbiased - running_variance[k])
+        known[_MEAN, k] = mean
+        known[_INVERSE, k] = inverse
+        known[_SCALE, k] = weight[k] * inverse
+        known[_SHIFT, k] = bias[k] - mean * weight[k] * inverse
+    _scale_and_bend(x, at, known, slope, out, threads)
 
 
 @_parallel
@@ -127,7 +125,8 @@ def _gradient_sums(
 ) -> Doubles:
     """Return (3, C) sums of the gradient at y, of that times x - mean, and of the slope's."""
     pixels, channels = x.shape
-    mean, scale, shift = known[_MEAN], known[_SCALE], known[_SHIFT]
+    mean, scale, shift = known[_MEAN, at:], known[_SCALE, at:], known[_SHIFT, at:]
+    own_slope = slope[at:]
     sums = np.zeros((threads, 3, channels))
     for thread in prange(threads):
         of_y = np.zeros(channels, np.float32)
@@ -142,7 +141,7 @@ def _gradient_sums(
                 for c in range(channels):
                     y = x[p, c] * scale[c] + shift[c]
                     g = grad[p, at + c]
-                    inner = g if y > 0 else g * slope[c]
+                    inner = g if y > 0 else g * own_slope[c]
                     of_y[c] += inner
                     of_x[c] += inner * (x[p, c] - mean[c])
                     of_slope[c] += np.float32(0) if y > 0 else g * y
@@ -167,21 +166,29 @@ def _gradient(
 ) -> None:
     """Write into ``out`` scale * the gradient at y - off[0] - off[1] * (x - mean)."""
     pixels, channels = x.shape
-    mean, scale, shift = known[_MEAN], known[_SCALE], known[_SHIFT]
+    mean, scale, shift = known[_MEAN, at:], known[_SCALE, at:], known[_SHIFT, at:]
+    own_slope = slope[at:]
     for thread in prange(threads):
         for p in range(pixels * thread // threads, pixels * (thread + 1) // threads):
             for c in range(channels):
                 y = x[p, c] * scale[c] + shift[c]
                 g = grad[p, at + c]
-                inner = g if y > 0 else g * slope[c]
+                inner = g if y > 0 else g * own_slope[c]
                 out[p, c] = scale[c] * inner - off[0, c] - off[1, c] * (x[p, c] - mean[c])
 
 
 @_serial
 def backward(
-    x: Floats, grad: Floats, at: int, known: Floats, slope: Floats, out: Floats, threads: int
-) -> Floats:
-    """Write the gradient of x into ``out``; return (3, C) those of bias, weight and slope.
+    x: Floats,
+    grad: Floats,
+    at: int,
+    known: Floats,
+    slope: Floats,
+    out: Floats,
+    found: Floats,
+    threads: int,
+) -> None:
+    """Write the gradient of x into ``out``, and those of bias, weight and slope into ``found``.
 
     Ioffe and Szegedy (2015), section 3: the gradients through mean and variance are what is taken
     off each pixel's.
@@ -189,13 +196,11 @@ def backward(
     pixels, channels = x.shape
     sums = _gradient_sums(x, grad, at, known, slope, threads)
     off = np.empty((2, channels), np.float32)
-    found = np.empty((3, channels), np.float32)
     for c in range(channels):
-        scale, inverse = known[_SCALE, c], known[_INVERSE, c]
+        scale, inverse = known[_SCALE, at + c], known[_INVERSE, at + c]
         off[0, c] = scale * sums[0, c] / pixels
         off[1, c] = scale * inverse**2 * sums[1, c] / pixels
-        found[0, c] = sums[0, c]
-        found[1, c] = sums[1, c] * inverse
-        found[2, c] = sums[2, c]
+        found[0, at + c] = sums[0, c]
+        found[1, at + c] = sums[1, c] * inverse
+        found[2, at + c] = sums[2, c]
     _gradient(x, grad, at, known, slope, off, out, threads)
-    return found
