@@ -27,7 +27,7 @@ from torch.nn import functional as F
 from benchmarks.report import print_setting, print_table, say
 from pipeline.core.architecture import Architecture
 from pipeline.core.cost import count_macs
-from pipeline.learning import norm_act, operators
+from pipeline.learning import depthwise, norm_act, operators
 from pipeline.learning.loop import label_weight, weighted_loss
 from pipeline.learning.network import build
 from pipeline.runtime.environment import ALLOCATOR
@@ -44,7 +44,8 @@ def be_plain() -> None:
     def never(*_: object) -> bool:  # a Mock would keep all tensors that it was asked about
         return False
 
-    mock.patch.object(operators, "_on_cpu", never).start()
+    mock.patch.object(operators, "on_cpu", never).start()
+    mock.patch.object(depthwise, "on_cpu", never).start()
     mock.patch.object(norm_act, "_is_fused", never).start()
 
 

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from pipeline.learning.operators import on_cpu
+
 _WIDEST = 6  # oneDNN's vector code for channel-wise convolutions pads no further
 
 
@@ -31,12 +33,11 @@ class DepthwiseConv2d(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:
         """Return (B, C, H, W) of the same."""
         dilation = self.dilation[0]
-        if input.device.type != "cpu" or torch.compiler.is_exporting():
+        is_learning = torch.is_grad_enabled()
+        if not on_cpu(input) or (is_learning and self.weight.dtype != torch.float32):
             return super().forward(input)
-        if not torch.is_grad_enabled():
+        if not is_learning:
             return _convolved(input, self.weight, dilation, self.bias)
-        if self.weight.dtype != torch.float32:
-            return super().forward(input)
         out = _depthwise(input, self.weight, dilation)
         return out if self.bias is None else out + self.bias[:, None, None]
 

@@ -23,7 +23,7 @@ class PReLU(nn.PReLU):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return (B, C, H, W) of the same."""
-        if not (_on_cpu(input) and torch.is_grad_enabled()):
+        if not (on_cpu(input) and torch.is_grad_enabled()):
             return super().forward(input)
         return _prelu(input, self.weight)
 
@@ -41,7 +41,7 @@ class PointwiseConv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return (B, outputs, H, W) of (B, inputs, H, W)."""
-        if not _on_cpu(input) or not _single(input, self.weight):
+        if not on_cpu(input) or not _single(input, self.weight):
             return super().forward(input)
         if torch.is_grad_enabled():
             weight_OI = self.weight.permute(0, 2, 3, 1).flatten(
@@ -59,7 +59,7 @@ def upsample(x_BCHW: Tensor, size: torch.Size) -> Tensor:
 
     In training on a CPU it is two matrix products: with its loss it takes two thirds of the time.
     """
-    if not (_on_cpu(x_BCHW) and torch.is_grad_enabled()) or torch.is_autocast_enabled("cpu"):
+    if not (on_cpu(x_BCHW) and torch.is_grad_enabled()) or torch.is_autocast_enabled("cpu"):
         return F.interpolate(x_BCHW, size=size, mode="bilinear", align_corners=False)
     rows_hH, columns_wW = (
         F.interpolate(torch.eye(old, dtype=x_BCHW.dtype)[None], size=new, mode="linear")[0]
@@ -68,7 +68,7 @@ def upsample(x_BCHW: Tensor, size: torch.Size) -> Tensor:
     return rows_hH.mT @ (x_BCHW.contiguous() @ columns_wW)
 
 
-def _on_cpu(x: Tensor) -> bool:
+def on_cpu(x: Tensor) -> bool:
     """Return whether to compute here and now: a graph is for runtimes with ways of their own."""
     return x.device.type == "cpu" and not torch.compiler.is_exporting()
 
