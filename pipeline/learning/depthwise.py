@@ -33,11 +33,12 @@ class DepthwiseConv2d(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:
         """Return (B, C, H, W) of the same."""
         dilation = self.dilation[0]
-        is_learning = torch.is_grad_enabled()
-        if not on_cpu(input) or (is_learning and self.weight.dtype != torch.float32):
+        if dilation == 1 or not on_cpu(input):
             return super().forward(input)
-        if not is_learning:
+        if not torch.is_grad_enabled():
             return _convolved(input, self.weight, dilation, self.bias)
+        if self.weight.dtype != torch.float32:
+            return super().forward(input)
         out = _depthwise(input, self.weight, dilation)
         return out if self.bias is None else out + self.bias[:, None, None]
 

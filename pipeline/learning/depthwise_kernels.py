@@ -61,37 +61,49 @@ def _add_products(a: Floats, b: Floats, out: Floats) -> None:
             out[c] += a[j, c] * b[j, c]
 
 
+@_contracted
+def _gradients_of(
+    rows: tuple[int, int],
+    x: Floats,
+    grad: Floats,
+    mirrored: Floats,
+    dilation: int,
+    out: Floats,
+    sums: Doubles,
+) -> None:
+    """Write the gradient of x into some rows of ``out``, and add what they give to ``sums``."""
+    height, width, channels = x.shape[1:]
+    of_row = np.empty((3, 3, channels), np.float32)
+    for row in range(*rows):
+        b, i = divmod(row, height)
+        out[b, i] = 0
+        of_row[:] = 0
+        for ky in range(3):
+            other = i + (ky - 1) * dilation
+            if not 0 <= other < height:
+                continue
+            _add_taps(grad[b, other], mirrored[ky], dilation, out[b, i])
+            for kx in range(3):
+                shift = (kx - 1) * dilation
+                begin, end = max(0, -shift), min(width, width - shift)
+                if begin < end:
+                    seen = x[b, other, begin + shift : end + shift]
+                    _add_products(grad[b, i, begin:end], seen, of_row[ky, kx])
+        sums += of_row
+
+
 @_parallel
 def _gradients(
-    x: Floats, grad: Floats, mirrored: Floats, dilation: int, out: Floats, threads: int
-) -> Doubles:
-    """Write the gradient of x into ``out``; return (3, 3, C) that of the weight."""
-    batch, height, width, channels = x.shape
-    rows = batch * height
-    sums = np.zeros((threads, 3, 3, channels))
+    x: Floats, grad: Floats, mirrored: Floats, dilation: int, out: Floats, sums: Doubles
+) -> None:
+    """Write the gradient of x into ``out``, and each thread's part of the weight's into ``sums``.
+
+    ``sums`` is (threads, 3, 3, C).
+    """
+    rows, threads = x.shape[0] * x.shape[1], len(sums)
     for thread in prange(threads):
-        of_row = np.zeros((3, 3, channels), np.float32)
-        for row in range(rows * thread // threads, rows * (thread + 1) // threads):
-            b, i = divmod(row, height)
-            out[b, i] = 0
-            of_row[:] = 0
-            for ky in range(3):
-                other = i + (ky - 1) * dilation
-                if not 0 <= other < height:
-                    continue
-                _add_taps(grad[b, other], mirrored[ky], dilation, out[b, i])
-                for kx in range(3):
-                    shift = (kx - 1) * dilation
-                    begin, end = max(0, -shift), min(width, width - shift)
-                    if begin < end:
-                        seen = x[b, other, begin + shift : end + shift]
-                        _add_products(grad[b, i, begin:end], seen, of_row[ky, kx])
-            for ky in range(3):
-                for kx in range(3):
-                    for c in range(channels):
-                        sums[thread, ky, kx, c] += of_row[ky, kx, c]
-    total: Doubles = sums.sum(axis=0)
-    return total
+        own = rows * thread // threads, rows * (thread + 1) // threads
+        _gradients_of(own, x, grad, mirrored, dilation, out, sums[thread])
 
 
 @_serial
@@ -113,9 +125,13 @@ def backward(
     channels = len(weight)
     mirrored = np.empty((3, 3, channels), np.float32)
     for c in range(channels):
-        mirrored[:, :, c] = weight[c, ::-1, ::-1]
-    sums = _gradients(x, grad, mirrored, dilation, out, threads)
-    found = np.empty((channels, 3, 3), np.float32)
+        for ky in range(3):
+            for kx in range(3):
+                mirrored[ky, kx, c] = weight[c, 2 - ky, 2 - kx]
+    sums = np.zeros((threads, 3, 3, channels))
+    _gradients(x, grad, mirrored, dilation, out, sums)
+    found = np.zeros((channels, 3, 3), np.float32)
     for c in range(channels):
-        found[c] = sums[:, :, c]
+        for thread in range(threads):
+            found[c] += sums[thread, :, :, c]
     return found
