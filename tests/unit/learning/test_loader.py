@@ -1,5 +1,6 @@
 """Batches: the same for any number of ranks and threads, and no thread that outlives them."""
 
+import gc
 import threading
 import time
 from collections.abc import Generator, Iterator
@@ -128,6 +129,12 @@ def views(batches: list[Batch]) -> dict[int, list[int]]:
 def close(batches: Iterator[Batch]) -> None:
     assert isinstance(batches, Generator)
     batches.close()
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_by_other_tests() -> None:
+    """Whatever a test elsewhere let go of in a circle has its threads until it is collected."""
+    gc.collect()
 
 
 def loader_threads() -> list[str]:
