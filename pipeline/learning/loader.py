@@ -6,7 +6,7 @@ number of loader threads changes nothing but speed. B batch, C channels, H heigh
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import islice
@@ -72,8 +72,8 @@ class TrainLoader:
         self._world_size = world_size
         self._num_threads = num_threads
 
-    def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
-        """Yield the batches of one epoch, counted from 0, from a step on.
+    def epoch(self, epoch: int, first_step: int = 0) -> Generator[Batch]:
+        """Yield the batches of one epoch, counted from 0, from a step on; closed, its threads end.
 
         Raises:
             CorruptSample: a sample cannot be read and is not to be skipped.
@@ -132,7 +132,7 @@ def stack(samples: list[Sample]) -> Batch:
 
 def fetched(
     split: Split, indices: NDArray[np.int64], batches: Iterator[Result], num_threads: int
-) -> Iterator[Result]:
+) -> Generator[Result]:
     """Yield batches of samples whose shards a thread beside those of the batches fetches.
 
     A shuffled epoch needs nearly every shard for its first batches: without this its threads
@@ -154,7 +154,7 @@ def fetched(
 
 def ahead(
     function: Callable[[Item], Result], items: Iterable[Item], num_threads: int
-) -> Iterator[Result]:
+) -> Generator[Result]:
     """Yield ``function`` of each item in order, computed by threads before it is asked for.
 
     Whoever stops iterating should close the iterator: that ends the threads.

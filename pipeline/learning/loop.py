@@ -5,6 +5,7 @@ B batch, H height, W width, K classes.
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import partial
 
 import numpy as np
@@ -140,23 +141,23 @@ class _Trainer:
         before = begun.loss if self.context.rank == 0 else 0.0
         # In float64, so that it is the same however a resumed epoch was summed over ranks.
         total = torch.tensor(before, dtype=torch.float64, device=self.context.device)
-        batches = self.loader.epoch(epoch, begun.steps)
         wait_s = begun.wait_s
 
         def so_far(steps: int) -> Begun:
             loss = float(summed(total, self.context))
             return Begun(steps, loss, time.perf_counter() - started, wait_s)
 
-        for step in range(begun.steps, self.num_steps):
-            leaves = step % _STEPS_BETWEEN_QUESTIONS == 0 and self.context.must_leave()
-            if leaves or (step % _STEPS_BETWEEN_SAVES == 0 and step > begun.steps):
-                save(so_far(step))
-            if leaves:
-                raise MachineLeaves("its machine is about to be taken away; another goes on")
-            asked = time.perf_counter()
-            batch = next(batches)
-            wait_s += time.perf_counter() - asked
-            total += self.step(*self.placed(batch), epoch * self.num_steps + step)
+        with closing(self.loader.epoch(epoch, begun.steps)) as batches:
+            for step in range(begun.steps, self.num_steps):
+                leaves = step % _STEPS_BETWEEN_QUESTIONS == 0 and self.context.must_leave()
+                if leaves or (step % _STEPS_BETWEEN_SAVES == 0 and step > begun.steps):
+                    save(so_far(step))
+                if leaves:
+                    raise MachineLeaves("its machine is about to be taken away; another goes on")
+                asked = time.perf_counter()
+                batch = next(batches)
+                wait_s += time.perf_counter() - asked
+                total += self.step(*self.placed(batch), epoch * self.num_steps + step)
         whole = so_far(self.num_steps)
         if not np.isfinite(whole.loss):
             raise TrialFailed(

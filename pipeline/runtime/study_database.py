@@ -9,7 +9,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -136,8 +136,10 @@ class _Server:
                 return connection
 
     def close(self) -> None:
-        """Let go of the lock."""
+        """Let go of the lock: at once, as a server may see later that a connection was closed."""
         if self._lock is not None:
+            with suppress(self._dialect.loaded_dbapi.OperationalError):
+                self._lock.execute("SELECT pg_advisory_unlock_all()")
             self._lock.close()
 
     def _hold_lock(self) -> None:

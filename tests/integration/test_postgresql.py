@@ -87,6 +87,17 @@ def _is_locked(server: Server) -> bool:
     return found
 
 
+def test_a_study_may_be_opened_as_soon_as_it_was_closed(server: Server) -> None:
+    locks = sqlalchemy.text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'")
+    engine = sqlalchemy.create_engine(parse_url(server.url))
+    with engine.connect() as other:
+        for _ in range(10):
+            with study_database(server.url, "again"):
+                assert other.execute(locks).scalar() == 1
+            assert other.execute(locks).scalar() == 0
+    engine.dispose()
+
+
 def test_a_look_makes_no_table(server: Server) -> None:
     address = server.url.replace("/postgres", "/template1")
 
