@@ -123,6 +123,12 @@ def open_dataset(
     records = read_records(read_bytes(folder, f"{_inside(info.generation)}/{MANIFEST_FILE}"))
     for shard in records.shard_sizes():
         _inside(shard)
+    if sizes := records.image_sizes() - {info.image_size}:
+        (height, width), (wanted_height, wanted_width) = min(sizes), info.image_size
+        raise DataError(
+            f"{MANIFEST_FILE} has pictures of {height}x{width}, {DATASET_FILE} says all are "
+            f"{wanted_height}x{wanted_width}: preprocess again"
+        )
     return Dataset(
         info,
         records,

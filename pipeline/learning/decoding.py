@@ -22,7 +22,7 @@ _LABEL_MODES = ("L", "P")  # of a palette picture the indices count, not the col
 
 
 class Sample(NamedTuple):
-    """A picture, uint8 (H, W, 3) RGB, and its label, uint8 (H, W) of class ids; read-only."""
+    """A picture, uint8 (H, W, 3) RGB, and its label, uint8 (H, W) of class ids."""
 
     image_HWC: NDArray[np.uint8]
     label_HW: NDArray[np.uint8]
@@ -34,14 +34,16 @@ def decode(
     label: bytes | memoryview,
     *,
     known: bool = False,
+    room: Sample | None = None,
 ) -> Sample:
-    """Return the sample whose members these bytes are.
+    """Return the sample whose members these bytes are; read-only, if it is in memory of its own.
 
     Args:
         record: of the sample.
         image: its file.
         label: likewise.
         known: whether the same were hashed before; a PNG's own checksums are looked at each time.
+        room: of its size, where its pixels may be put; those of other formats than PNG are not.
 
     Raises:
         CorruptSample: the bytes are not what the manifest says; names shard and sample.
@@ -51,12 +53,14 @@ def decode(
         digest.update(label)
         if digest.hexdigest() != record.sha256:
             raise corrupt(record, "is damaged: its sha256 differs from the manifest's")
+    image_room, label_room = room or (None, None)
     sample = Sample(
-        _pixels(record, image, IMAGE_FORMATS, None),
-        _pixels(record, label, LABEL_FORMATS, _LABEL_MODES),
+        _pixels(record, image, IMAGE_FORMATS, None, image_room),
+        _pixels(record, label, LABEL_FORMATS, _LABEL_MODES, label_room),
     )
-    for part in sample:
-        part.flags.writeable = False  # it may be kept, and every epoch gets the same one
+    if room is None:
+        for part in sample:
+            part.flags.writeable = False  # it may be kept, and every epoch gets the same one
     return sample
 
 
@@ -84,12 +88,13 @@ def _pixels(
     content: bytes | memoryview,
     formats: tuple[str, ...],
     modes: tuple[str, ...] | None,
+    room: NDArray[np.uint8] | None,
 ) -> NDArray[np.uint8]:
     """Decode a picture; into RGB unless it must be of one of ``modes``."""
     wanted = (record.height, record.width) if modes else (record.height, record.width, 3)
     try:
         if png.bare_shape(content) == wanted:
-            return png.decode(content)
+            return png.decode(content, room)
         with Image.open(io.BytesIO(content), formats=formats) as picture:
             if (picture.height, picture.width) != (record.height, record.width):
                 raise corrupt(

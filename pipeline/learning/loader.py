@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from itertools import islice
+from itertools import islice, repeat
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -17,8 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.core.manifest import SampleRecord
 from pipeline.core.partition import evaluation_share, training_batches
-from pipeline.learning.decoding import Sample
+from pipeline.learning.decoding import Sample, check_limits
 from pipeline.learning.split import Split
 
 Item = TypeVar("Item")
@@ -93,15 +94,19 @@ class TrainLoader:
         return fetched(self._split, remaining.ravel(), made, self._num_threads)
 
     def _make(self, epoch: int, indices: NDArray[np.int64]) -> Batch:
-        samples = self._split.at_once(self._split.substitute, indices.tolist())
+        batch, places = empty_batch(len(indices), self._split.records[int(indices[0])])
+        is_final = self._view is None and self._mix is None
+        rooms = places if is_final else repeat(None)
+        samples = self._split.at_once(self._split.substitute, indices.tolist(), rooms)
         draws = [np.random.default_rng((self._seed, epoch, int(index))) for index in indices]
         if self._view:
-            samples = list(map(self._view, samples, draws))
+            samples = map(self._view, samples, draws)
         if self._mix:
             # Half a batch away is the same sample in any number of ranks with an even share each.
-            half = len(samples) // 2
-            samples = list(map(self._mix, samples, samples[half:] + samples[:half], draws))
-        return stack(samples)
+            views, half = list(samples), len(indices) // 2
+            samples = map(self._mix, views, views[half:] + views[:half], draws)
+        fill(places, samples)
+        return batch
 
 
 def evaluation_batches(
@@ -115,19 +120,42 @@ def evaluation_batches(
     starts = range(0, len(share), batch_size)
 
     def make(start: int) -> Batch | None:
-        samples = split.at_once(split.sound, share[start : start + batch_size])
-        sound = [sample for sample in samples if sample is not None]
-        return stack(sound) if sound else None
+        indices = share[start : start + batch_size]
+        batch, places = empty_batch(len(indices), split.records[indices[0]])
+        samples = split.at_once(split.sound, indices, places)
+        num_sound = fill(places, (sample for sample in samples if sample is not None))
+        return Batch(*(part[:num_sound] for part in batch)) if num_sound else None
 
     made = fetched(split, np.array(share), ahead(make, starts, num_threads), num_threads)
     return (batch for batch in made if batch is not None)
 
 
-def stack(samples: list[Sample]) -> Batch:
-    """Return samples of one size as a batch."""
-    images_BHWC = np.stack([sample.image_HWC for sample in samples])
-    labels_BHW = np.stack([sample.label_HW for sample in samples])
-    return Batch(torch.from_numpy(images_BHWC).permute(0, 3, 1, 2), torch.from_numpy(labels_BHW))
+def empty_batch(size: int, record: SampleRecord) -> tuple[Batch, list[Sample]]:
+    """Return memory for samples of the record's size: all of it, and the place of each.
+
+    Raises:
+        CorruptSample: no picture is that large.
+    """
+    check_limits(record)
+    images_BHWC = np.empty((size, record.height, record.width, 3), dtype=np.uint8)
+    labels_BHW = np.empty((size, record.height, record.width), dtype=np.uint8)
+    images_BCHW = torch.from_numpy(images_BHWC).permute(0, 3, 1, 2)
+    places = list(map(Sample, images_BHWC, labels_BHW))
+    return Batch(images_BCHW, torch.from_numpy(labels_BHW)), places
+
+
+def fill(places: list[Sample], samples: Iterable[Sample]) -> int:
+    """Put samples that are not there yet into the first places, each as it comes; return how many.
+
+    A sample may have been decoded into its place, or into a later one, but into no earlier one.
+    """
+    count = 0
+    for place, sample in zip(places, samples, strict=False):
+        for there, pixels in zip(place, sample, strict=True):
+            if pixels is not there:
+                there[...] = pixels
+        count += 1
+    return count
 
 
 def fetched(

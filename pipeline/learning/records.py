@@ -70,6 +70,11 @@ class Records(Sequence[SampleRecord]):
         last = table.group_by("shard").aggregate([("end", "max")])
         return {row["shard"]: row["end_max"] for row in last.to_pylist()}
 
+    def image_sizes(self) -> set[tuple[int, int]]:
+        """Return (height, width) of each size of picture that there is."""
+        table = self._table.group_by(["height", "width"]).aggregate([])
+        return {(row["height"], row["width"]) for row in table.to_pylist()}
+
     def shards_of(self, indices: NDArray[np.int64]) -> list[str]:
         """Return the shards that samples lie in, each once, in the order of its first sample."""
         shards: list[str] = self._columns["shard"].take(pa.array(indices)).unique().to_pylist()

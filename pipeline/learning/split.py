@@ -1,8 +1,8 @@
 """The samples of one split, from wherever their bytes are nearest, decoded once or each time."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,7 +56,15 @@ class Split:
         return len(self.records)
 
     def __getitem__(self, index: int) -> Sample:
+        """Return a sample; see ``read``."""
+        return self.read(index)
+
+    def read(self, index: int, room: Sample | None = None) -> Sample:
         """Return a sample.
+
+        Args:
+            index: of the sample.
+            room: where its pixels may be put; one that is kept has memory of its own.
 
         Raises:
             CorruptSample: it cannot be read.
@@ -71,7 +79,8 @@ class Split:
         record = self.records[index]
         if (cache := self._cache) is not None and record.shard not in self._awaited:
             shards = cache
-        sample = _read(record, shards, known=bool(self._known[index]))
+        known = bool(self._known[index])
+        sample = _read(record, shards, known=known, room=None if self._keep else room)
         self._known[index] = True
         if self._keep:
             self._kept[index] = sample
@@ -113,12 +122,12 @@ class Split:
         finally:
             self._awaited = set()
 
-    def sound(self, index: int) -> Sample | None:
-        """Return a sample, or None for a corrupt one if those are to be skipped."""
+    def sound(self, index: int, room: Sample | None = None) -> Sample | None:
+        """Return a sample, see ``read``, or None for a corrupt one if those are to be skipped."""
         if index in self._corrupt:
             return None
         try:
-            return self[index]
+            return self.read(index, room)
         except CorruptSample as error:
             if not self._skip_corrupt:
                 raise
@@ -126,21 +135,24 @@ class Split:
             self._let_go()
             return None
 
-    def substitute(self, index: int) -> Sample:
+    def substitute(self, index: int, room: Sample | None = None) -> Sample:
         """Return a sample, or the next sound one in its place, so that no rank has fewer.
+
+        Args:
+            index: of the sample.
+            room: see ``read``.
 
         Raises:
             DataError: not one sample of the split is sound.
         """
         for step in range(len(self)):
-            if (sample := self.sound((index + step) % len(self))) is not None:
+            if (sample := self.sound((index + step) % len(self), room)) is not None:
                 return sample
         raise DataError(f"every sample is corrupt, such as: {next(iter(self._corrupt.values()))}")
 
-    def at_once(self, read: Callable[[int], Result], indices: Iterable[int]) -> list[Result]:
-        """Return what ``read`` makes of each sample, in order; far ones are asked for together."""
-        mapped = map if self._readers is None else self._readers.map
-        return list(mapped(read, indices))
+    def at_once(self, read: Callable[..., Result], *each: Iterable[Any]) -> Iterator[Result]:
+        """Yield what ``read`` makes of each sample, in order; far ones are asked for together."""
+        return map(read, *each) if self._readers is None else self._readers.map(read, *each)
 
     def _let_go(self) -> None:
         """Drop the shards, with the bytes that they hold, once no sample needs them again."""
@@ -153,7 +165,7 @@ class Split:
         return tuple(self._corrupt[index] for index in sorted(self._corrupt))
 
 
-def _read(record: SampleRecord, shards: ShardStore, *, known: bool) -> Sample:
+def _read(record: SampleRecord, shards: ShardStore, *, known: bool, room: Sample | None) -> Sample:
     check_limits(record)
     (image_start, image_end), (label_start, label_end) = (
         (record.image_offset, record.image_offset + record.image_bytes),
@@ -170,4 +182,4 @@ def _read(record: SampleRecord, shards: ShardStore, *, known: bool) -> Sample:
             label = both[label_start - start : label_end - start]
     except CorruptSample as cause:
         raise corrupt(record, f"cannot be read ({cause})") from cause
-    return decode(record, image, label, known=known)
+    return decode(record, image, label, known=known, room=room)

@@ -49,8 +49,12 @@ def bare_shape(content: bytes | memoryview) -> tuple[int, ...] | None:
     return (height, width, *channels)
 
 
-def decode(content: bytes | memoryview) -> NDArray[np.uint8]:
+def decode(content: bytes | memoryview, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
     """Return the pixels of a PNG of 8 bits without palette, alpha and frames.
+
+    Args:
+        content: the file.
+        out: where to put them, contiguous and of their shape, if not into new memory.
 
     Raises:
         OSError: the file is damaged.
@@ -59,10 +63,10 @@ def decode(content: bytes | memoryview) -> NDArray[np.uint8]:
         # libpng stops at the last pixel. And what it fails at leaks the picture in imagecodecs.
         if not all(_is_sound(content, part) for _, part in _chunks(content)):
             raise OSError("the checksum of a chunk is wrong")
-        if (quickly := _decode_own(content, shape)) is not None:
+        if (quickly := _decode_own(content, shape, out)) is not None:
             return quickly
     try:
-        decoded: NDArray[np.uint8] = _codecs.png_decode(content)
+        decoded: NDArray[np.uint8] = _codecs.png_decode(content, out=out)
     except (imagecodecs.PngError, ValueError) as cause:
         raise OSError(str(cause)) from cause
     return decoded
@@ -99,7 +103,9 @@ def besides_pixels(content: bytes) -> bytes:
     return b"".join(content[part] for name, part in _chunks(content) if name != b"IDAT")
 
 
-def _decode_own(content: bytes | memoryview, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
+def _decode_own(
+    content: bytes | memoryview, shape: tuple[int, ...], out: NDArray[np.uint8] | None
+) -> NDArray[np.uint8] | None:
     """Return the pixels of a bare file that is as ``encode`` makes them; None of others."""
     parts = [part for _, part in islice(_chunks(content), 4)]
     if len(parts) != 3:
@@ -113,24 +119,26 @@ def _decode_own(content: bytes | memoryview, shape: tuple[int, ...]) -> NDArray[
         return None
     if len(found) != lines.size or np.any(lines[:, 0] != _UP):
         return None
-    rows = lines[:, 1:].copy()
-    _add_up(rows)
-    return rows.reshape(shape)
+    if out is None:
+        out = np.empty(shape, dtype=np.uint8)
+    _add_up(lines[:, 1:], out.reshape(height, -1))
+    return out
 
 
-def _add_up(rows: NDArray[np.uint8]) -> None:
-    """Make each row the sum of itself and all above it, in place.
+def _add_up(rows: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
+    """Make each row of ``out`` the sum of a row and all above it.
 
     In bands of sqrt(H) rows, all at once, then band after band: 2 sqrt(H) calls of numpy, not H,
     since each lets go of the interpreter's lock, and other threads want it.
     """
     height = len(rows)
     band = isqrt(height)
+    out[::band] = rows[::band]
     for row in range(1, band):
         lower = rows[row::band]
-        lower += rows[row - 1 :: band][: len(lower)]
+        np.add(lower, out[row - 1 :: band][: len(lower)], out=out[row::band])
     for first in range(band, height, band):
-        rows[first : first + band] += rows[first - 1]
+        out[first : first + band] += out[first - 1]
 
 
 def _chunk(name: bytes, content: bytes) -> Iterator[bytes]:

@@ -314,7 +314,7 @@ def test_near_samples_are_read_by_whoever_asks(written: Written) -> None:
     """Threads that wait for nothing would only take turns."""
     split = open_dataset(written.folder).split("train", "none")
 
-    assert split.at_once(lambda index: threading.get_ident() + index, [0, 1]) == [
+    assert list(split.at_once(lambda index: threading.get_ident() + index, [0, 1])) == [
         threading.get_ident(),
         threading.get_ident() + 1,
     ]
@@ -462,8 +462,18 @@ def test_a_shard_that_is_too_short_loses_its_last_sample_with_any_cache(
 # What a data set says of itself
 
 
-def redescribed(written: Written, **fields: str) -> None:
+def redescribed(written: Written, **fields: Any) -> None:
     (written.root / DATASET_FILE).write_text(replace(written.info, **fields).to_json())
+
+
+def test_a_manifest_with_pictures_of_another_size_is_refused(written: Written) -> None:
+    redescribed(written, image_size=(4096, 8192))
+
+    height, width = written.info.image_size
+    with pytest.raises(
+        DataError, match=f"pictures of {height}x{width}, dataset.json says all are 4096x8192"
+    ):
+        open_dataset(written.folder)
 
 
 OUTSIDE = ["../../x", "/etc/x", "..", ".", "", "a/../../x", "a\0b"]

@@ -98,6 +98,18 @@ def test_a_picture_of_any_format_and_mode_is_read_as_rgb_bytes(image: bytes) -> 
     np.testing.assert_array_equal(sample.image_HWC, reopened(image))
 
 
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_pixels_are_put_where_there_is_room_or_into_memory_of_their_own(kind: str) -> None:
+    image = encoded(RGB, kind)
+    room = Sample(np.zeros_like(PIXELS), np.zeros_like(IDS))
+
+    sample = decode(record_of(image, LABEL, SIZE), image, LABEL, room=room)
+    assert sample.label_HW is room.label_HW
+    assert (sample.image_HWC is room.image_HWC) == (kind == "PNG")
+    np.testing.assert_array_equal(sample.image_HWC, reopened(image))
+    np.testing.assert_array_equal(sample.label_HW, IDS)
+
+
 def test_a_palette_labels_ids_count_and_not_its_colours() -> None:
     picture = Image.fromarray(IDS).convert("L").convert("P")
     picture.putpalette([250, 10, 10, 90, 80, 70, 1, 2, 3, 4, 5, 6, 7, 8, 9])

@@ -94,6 +94,9 @@ def test_pixels_may_lie_in_memory_as_they_like(turned: Callable[[Any], Any]) -> 
     assert decoded.flags.c_contiguous
 
 
+NOISE = np.random.default_rng(0).integers(0, 256, (9, 13, 3), dtype=np.uint8)
+
+
 def chunk(name: bytes, content: bytes) -> bytes:
     return (
         struct.pack(">I", len(content))
@@ -142,11 +145,18 @@ def test_a_bare_file_of_others_has_the_pixels_that_pillow_reads() -> None:
         assert np.array_equal(read_by_pillow(content), png.decode(content))
 
 
+@pytest.mark.parametrize("content", [png.encode(NOISE), saved(Image.fromarray(NOISE))])
+def test_pixels_are_put_where_they_are_wanted(content: bytes) -> None:
+    places = np.zeros((3, *NOISE.shape), dtype=np.uint8)
+    place = places[1]
+
+    assert png.decode(content, place) is place
+    assert np.array_equal(places[1], NOISE)
+    assert not places[::2].any()
+
+
 def test_a_file_with_rows_in_another_order_is_not_bare() -> None:
     assert png.bare_shape(grey(2, 3, ROWS, interlaced=1)) is None
-
-
-NOISE = np.random.default_rng(0).integers(0, 256, (9, 13, 3), dtype=np.uint8)
 
 
 @pytest.mark.parametrize("pixels", [NOISE, NOISE[..., 0]])
@@ -165,7 +175,7 @@ def test_a_bare_file_is_known_by_its_shape_and_broken_anywhere_it_is_no_picture(
 
 
 def test_what_is_encoded_here_does_not_need_libpng(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(content: bytes) -> None:
+    def refuse(content: bytes, out: None) -> None:
         raise AssertionError("libpng was asked")
 
     monkeypatch.setattr(png.imagecodecs, "png_decode", refuse)
