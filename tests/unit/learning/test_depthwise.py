@@ -1,7 +1,6 @@
 """Channel-wise convolutions: what torch's give, there and back."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -10,16 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from pipeline.learning.depthwise import DepthwiseConv2d
-
-
-@contextmanager
-def threads(number: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+from tests.unit.learning.threads import threads
 
 
 def learned(forward: Callable[[Tensor], Tensor], x: Tensor, weight: Tensor) -> list[Tensor]:

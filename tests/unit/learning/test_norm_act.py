@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from pipeline.learning import norm_act as fused
 from pipeline.learning.norm_act import norm_act
+from tests.unit.learning.threads import threads
 
 
 def pair(channels: int, activation: str) -> tuple[nn.BatchNorm2d, nn.Module]:
@@ -70,7 +71,7 @@ def close(ours: dict[str, Tensor], twins: dict[str, Tensor], rtol: float) -> Non
     width=st.integers(2, 30),
     activation=st.sampled_from(["prelu", "relu"]),
     channels_last=st.booleans(),
-    threads=st.integers(1, 4),
+    num_threads=st.integers(1, 4),
 )
 def test_it_gives_what_its_twins_give(
     batch: int,
@@ -79,18 +80,14 @@ def test_it_gives_what_its_twins_give(
     width: int,
     activation: str,
     channels_last: bool,
-    threads: int,
+    num_threads: int,
 ) -> None:
     torch.manual_seed(0)
-    before = torch.get_num_threads()
     x = 3 * torch.randn(batch, sum(widths), height, width) + 1
     if channels_last:
         x = x.to(memory_format=torch.channels_last)
-    torch.set_num_threads(threads)
-    try:
+    with threads(num_threads):
         ours, twins = both(*pair(sum(widths), activation), x, widths=widths)
-    finally:
-        torch.set_num_threads(before)
 
     assert ours["out"].is_contiguous(memory_format=torch.channels_last)
     close(ours, twins, 1e-4)

@@ -14,6 +14,7 @@ from pipeline.learning.operators import (
     PReLU,
     upsample,
 )
+from tests.unit.learning.threads import threads
 
 
 def gradients(layer: Callable[[Tensor], Tensor], x: Tensor, weight: Tensor) -> list[Tensor]:
@@ -65,26 +66,31 @@ def test_a_pointwise_convolution_gives_what_its_twin_gives(
     inputs=st.integers(1, 70),
     outputs=st.integers(1, 40),
     channels_last=st.booleans(),
+    num_threads=st.integers(1, 2),
 )
 def test_a_pointwise_convolution_learns_what_its_twin_learns(
-    batch: int, inputs: int, outputs: int, channels_last: bool
+    batch: int, inputs: int, outputs: int, channels_last: bool, num_threads: int
 ) -> None:
     layer, x = PointwiseConv2d(inputs, outputs), torch.randn(batch, inputs, 5, 7)
     if channels_last:
         layer.to(memory_format=torch.channels_last)
         x = x.to(memory_format=torch.channels_last)
     x.requires_grad_()
-    ours = gradients(layer, x, layer.weight)
+    with threads(num_threads):
+        ours = gradients(layer, x, layer.weight)
     twins = gradients(lambda x: nn.Conv2d.forward(layer, x), x, layer.weight)
     for mine, twin in zip(ours, twins, strict=True):
         torch.testing.assert_close(mine, twin, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("num_threads", [1, 2])
 @pytest.mark.parametrize("layer", [PointwiseConv2d(8, 6), DepthwiseConv2d(8, 2)])
-def test_a_gradient_lies_as_its_weight_does(layer: nn.Conv2d) -> None:
+def test_a_gradient_lies_as_its_weight_does(layer: nn.Conv2d, num_threads: int) -> None:
     """Else DDP, whose buckets lie as the weights of a training do, copies number by number."""
     convert_conv2d_weight_memory_format(layer, torch.channels_last)
-    layer(torch.randn(2, 8, 5, 7).to(memory_format=torch.channels_last)).sum().backward()
+    layer.weight.grad = None
+    with threads(num_threads):
+        layer(torch.randn(2, 8, 5, 7).to(memory_format=torch.channels_last)).sum().backward()
     assert layer.weight.grad is not None
     assert layer.weight.grad.stride() == layer.weight.stride()
 
