@@ -4,7 +4,8 @@ They are a handful of operations a number, for which PyTorch goes some twenty ti
 these go over it twice in each direction. P pixels of a batch, C channels; arrays are float32,
 (P, C) or (C,). All but x and its gradient may have more channels: those of x begin with channel
 ``at``. Each thread has its share of the pixels, so that as many threads give the same sums to the
-bit.
+bit. A pixel's channels are taken out of an array before they are looped over: indices with an offset
+in them, and branches with work in them, would not become vector code.
 """
 
 import numpy as np
@@ -72,9 +73,11 @@ def _scale_and_bend(
     scale, shift, own_slope = known[_SCALE, at:], known[_SHIFT, at:], slope[at:]
     for thread in prange(threads):
         for p in range(pixels * thread // threads, pixels * (thread + 1) // threads):
+            x_C, out_C = x[p], out[p, at:]
             for c in range(channels):
-                y = x[p, c] * scale[c] + shift[c]
-                out[p, at + c] = y if y > 0 else own_slope[c] * y
+                y = x_C[c] * scale[c] + shift[c]
+                below = own_slope[c] * y
+                out_C[c] = y if y > 0 else below
 
 
 @_serial
@@ -138,13 +141,15 @@ def _gradient_sums(
             of_x[:] = 0
             of_slope[:] = 0
             for p in range(begin, min(begin + _BLOCK, end)):
+                x_C, grad_C = x[p], grad[p, at:]
                 for c in range(channels):
-                    y = x[p, c] * scale[c] + shift[c]
-                    g = grad[p, at + c]
-                    inner = g if y > 0 else g * own_slope[c]
+                    y = x_C[c] * scale[c] + shift[c]
+                    g = grad_C[c]
+                    below = g * own_slope[c]
+                    inner = g if y > 0 else below
                     of_y[c] += inner
-                    of_x[c] += inner * (x[p, c] - mean[c])
-                    of_slope[c] += np.float32(0) if y > 0 else g * y
+                    of_x[c] += inner * (x_C[c] - mean[c])
+                    of_slope[c] += g * (np.float32(0) if y > 0 else y)
             for c in range(channels):
                 sums[thread, 0, c] += of_y[c]
                 sums[thread, 1, c] += of_x[c]
@@ -170,11 +175,13 @@ def _gradient(
     own_slope = slope[at:]
     for thread in prange(threads):
         for p in range(pixels * thread // threads, pixels * (thread + 1) // threads):
+            x_C, grad_C, out_C = x[p], grad[p, at:], out[p]
             for c in range(channels):
-                y = x[p, c] * scale[c] + shift[c]
-                g = grad[p, at + c]
-                inner = g if y > 0 else g * own_slope[c]
-                out[p, c] = scale[c] * inner - off[0, c] - off[1, c] * (x[p, c] - mean[c])
+                y = x_C[c] * scale[c] + shift[c]
+                g = grad_C[c]
+                below = g * own_slope[c]
+                inner = g if y > 0 else below
+                out_C[c] = scale[c] * inner - off[0, c] - off[1, c] * (x_C[c] - mean[c])
 
 
 @_serial
