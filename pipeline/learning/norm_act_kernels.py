@@ -4,8 +4,8 @@ They are a handful of operations a number, for which PyTorch goes some twenty ti
 these go over it twice in each direction. P pixels of a batch, C channels; arrays are float32,
 (P, C) or (C,). All but x and its gradient may have more channels: those of x begin with channel
 ``at``. Each thread has its share of the pixels, so that as many threads give the same sums to the
-bit. A pixel's channels are taken out of an array before they are looped over: indices with an offset
-in them, and branches with work in them, would not become vector code.
+bit. A pixel's channels are taken out of an array before they are looped over: an index with an
+offset in it, or a branch with work in it, would not become vector code.
 """
 
 import numpy as np
