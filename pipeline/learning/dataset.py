@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 
 from pipeline.core.config import CachePolicy, DataConfig
 from pipeline.core.errors import DataError
-from pipeline.core.manifest import DATASET_FILE, MANIFEST_FILE, DatasetInfo
+from pipeline.core.manifest import DATASET_FILE, MANIFEST_FILE, MAX_PIXELS, DatasetInfo
 from pipeline.learning.disk_cache import DiskShards, default_cache_dir
 from pipeline.learning.folder import Folder, folder_uri, read_bytes
 from pipeline.learning.records import Records, read_records
@@ -123,12 +123,7 @@ def open_dataset(
     records = read_records(read_bytes(folder, f"{_inside(info.generation)}/{MANIFEST_FILE}"))
     for shard in records.shard_sizes():
         _inside(shard)
-    if sizes := records.image_sizes() - {info.image_size}:
-        (height, width), (wanted_height, wanted_width) = min(sizes), info.image_size
-        raise DataError(
-            f"{MANIFEST_FILE} has pictures of {height}x{width}, {DATASET_FILE} says all are "
-            f"{wanted_height}x{wanted_width}: preprocess again"
-        )
+    _require_size(info.image_size, records)
     return Dataset(
         info,
         records,
@@ -137,6 +132,21 @@ def open_dataset(
         uri=folder_uri(folder),
         cache_dir=cache_dir or default_cache_dir(),
     )
+
+
+def _require_size(size: tuple[int, int], records: Records) -> None:
+    """Make sure that memory for pictures of a size can be had before one is looked at."""
+    height, width = size
+    if height * width > MAX_PIXELS:
+        raise DataError(
+            f"{DATASET_FILE} says that pictures are {height}x{width}, more than "
+            f"{MAX_PIXELS // 10**6} megapixels: preprocess again with --image-size"
+        )
+    for other_height, other_width in sorted(records.image_sizes() - {size})[:1]:
+        raise DataError(
+            f"{MANIFEST_FILE} has pictures of {other_height}x{other_width}, {DATASET_FILE} says "
+            f"all are {height}x{width}: preprocess again"
+        )
 
 
 def _inside(name: str) -> str:

@@ -36,7 +36,7 @@ def decode(
     known: bool = False,
     room: Sample | None = None,
 ) -> Sample:
-    """Return the sample whose members these bytes are; read-only, if it is in memory of its own.
+    """Return the sample whose members these bytes are; read-only, unless there is ``room``.
 
     Args:
         record: of the sample.

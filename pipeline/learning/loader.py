@@ -19,7 +19,7 @@ from torch import Tensor
 
 from pipeline.core.manifest import SampleRecord
 from pipeline.core.partition import evaluation_share, training_batches
-from pipeline.learning.decoding import Sample, check_limits
+from pipeline.learning.decoding import Sample
 from pipeline.learning.split import Split
 
 Item = TypeVar("Item")
@@ -131,12 +131,7 @@ def evaluation_batches(
 
 
 def empty_batch(size: int, record: SampleRecord) -> tuple[Batch, list[Sample]]:
-    """Return memory for samples of the record's size: all of it, and the place of each.
-
-    Raises:
-        CorruptSample: no picture is that large.
-    """
-    check_limits(record)
+    """Return memory for samples of the record's size: all of it, and the place of each."""
     images_BHWC = np.empty((size, record.height, record.width, 3), dtype=np.uint8)
     labels_BHW = np.empty((size, record.height, record.width), dtype=np.uint8)
     images_BCHW = torch.from_numpy(images_BHWC).permute(0, 3, 1, 2)

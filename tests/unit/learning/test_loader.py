@@ -18,6 +18,7 @@ from pipeline.core.errors import CorruptSample, DataError, ServiceUnavailable, U
 from pipeline.core.partition import training_batches
 from pipeline.learning.decoding import Sample
 from pipeline.learning.loader import Batch, TrainLoader, ahead, evaluation_batches
+from pipeline.learning.records import Records, records_table
 from pipeline.learning.shards import MemoryShards
 from pipeline.learning.split import Split
 from tests.unit.learning.stores import (
@@ -291,6 +292,27 @@ def test_validation_meets_every_sample_once_and_each_rank_in_order(
     assert sorted(chain(*met)) == list(range(num_samples))
     assert met == [sorted(share) for share in met]
     assert all(1 <= len(batch) <= batch_size for batches in ranks for batch in batches)
+
+
+@both_ways
+def test_a_sample_that_lies_nowhere_is_skipped_wherever_it_is_in_its_batch(
+    num_threads: int,
+) -> None:
+    nowhere = Records(
+        records_table(
+            replace(record, label_offset=-4) if index in (0, 5) else record
+            for index, record in enumerate(RECORDS[:8])
+        )
+    )
+    source = CountedShards(SHARDS)
+    options = {"batch_size": 4, "num_threads": num_threads}
+
+    split = Split(nowhere, source, skip_corrupt=True)
+    seen = [indices(batch) for batch in evaluation_batches(split, **options)]
+    assert seen == [[1, 2, 3], [4, 6, 7]]
+    split = Split(nowhere, source, skip_corrupt=True)
+    trained = chain(*map(indices, TrainLoader(split, seed=0, **options).epoch(0)))
+    assert sorted(trained) == [1, 1, 2, 3, 4, 6, 6, 7]
 
 
 # Threads
