@@ -12,7 +12,7 @@ from pipeline.core.manifest import ClassTable
 from pipeline.core.units import ShardSize
 
 # Raise it with every change that alters the bytes of shards or parts.
-LAYOUT_VERSION = 4
+LAYOUT_VERSION = 5
 DEFAULT_QUALITY = 90
 DEFAULT_SHARD_SIZE = ShardSize(64, "samples")
 

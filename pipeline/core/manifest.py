@@ -8,7 +8,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipeline.core.errors import DataError
 from pipeline.core.fields import colours, count, counts, counts_by_name, numbers, text, texts
@@ -41,8 +41,7 @@ class ClassTable:
         return len(self.names)
 
 
-@dataclass(frozen=True)
-class SampleRecord:
+class SampleRecord(NamedTuple):
     """One image with its label, and where in which shard their bytes lie.
 
     ``class_pixels`` counts the label's pixels per class id, ignored pixels last.

@@ -127,7 +127,7 @@ def open_dataset(
     return Dataset(
         info,
         records,
-        shards or FolderShards(folder),
+        shards or FolderShards(folder_uri(folder)),
         is_near=shards is None,
         uri=folder_uri(folder),
         cache_dir=cache_dir or default_cache_dir(),

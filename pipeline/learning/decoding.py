@@ -94,7 +94,7 @@ def _pixels(
     wanted = (record.height, record.width) if modes else (record.height, record.width, 3)
     try:
         if png.bare_shape(content) == wanted:
-            return png.decode(content, room)
+            return png.decode_bare(content, wanted, room)
         with Image.open(io.BytesIO(content), formats=formats) as picture:
             if (picture.height, picture.width) != (record.height, record.width):
                 raise corrupt(

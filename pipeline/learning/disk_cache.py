@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from pipeline.learning.shards import WHOLE_SHARD_BYTES, ShardStore, read_whole
+from pipeline.learning.shards import WHOLE_SHARD_BYTES, ShardStore, read_range, read_whole
 
 _LIMIT_BYTES = 64 << 30
 _FREE_SHARE = 2  # at most half of what is free on the disk
@@ -65,13 +65,10 @@ class DiskShards:
 
     def read(self, shard: str, start: int, length: int) -> bytes | memoryview:
         """Return a range, see ``ShardStore``."""
-        self.fetch(shard)
-        try:
-            with (self._own / shard).open("rb") as file:
-                content = os.pread(file.fileno(), length, start)
-        except OSError:  # no room for it, or another process made room, or the disk fails
-            content = b""
-        return content if len(content) == length else self._source.read(shard, start, length)
+        if (content := self._copied(shard, start, length)) is None:
+            self.fetch(shard)
+            content = self._copied(shard, start, length)
+        return self._source.read(shard, start, length) if content is None else content
 
     def holds(self, shard: str) -> bool:
         """Return whether there is a copy, see ``ShardCache``."""
@@ -83,6 +80,13 @@ class DiskShards:
         with self._locks[shard]:
             if not path.exists():
                 self._copy(shard, path)
+
+    def _copied(self, shard: str, start: int, length: int) -> bytes | None:
+        try:
+            content = read_range(f"{self._own}/{shard}", start, length)
+        except OSError:  # no copy, or no room for it, or another process made room, or a bad disk
+            return None
+        return content if len(content) == length else None
 
     def _open(self, limit_bytes: int | None) -> None:
         self._own.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from itertools import islice, repeat
+from itertools import islice
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -95,18 +95,24 @@ class TrainLoader:
 
     def _make(self, epoch: int, indices: NDArray[np.int64]) -> Batch:
         batch, places = empty_batch(len(indices), self._split.records[int(indices[0])])
-        is_final = self._view is None and self._mix is None
-        rooms = places if is_final else repeat(None)
-        samples = self._split.at_once(self._split.substitute, indices.tolist(), rooms)
+        if self._view or self._mix:
+            fill(places, self._drawn(epoch, indices))
+        else:
+            read = self._split.substitute
+            fill(places, self._split.at_once(read, indices.tolist(), places))
+        return batch
+
+    def _drawn(self, epoch: int, indices: NDArray[np.int64]) -> Iterable[Sample]:
+        """Return what chance makes of samples."""
         draws = [np.random.default_rng((self._seed, epoch, int(index))) for index in indices]
+        samples = self._split.at_once(self._split.substitute, indices.tolist())
         if self._view:
             samples = map(self._view, samples, draws)
         if self._mix:
             # Half a batch away is the same sample in any number of ranks with an even share each.
             views, half = list(samples), len(indices) // 2
             samples = map(self._mix, views, views[half:] + views[:half], draws)
-        fill(places, samples)
-        return batch
+        return samples
 
 
 def evaluation_batches(

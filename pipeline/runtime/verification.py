@@ -140,7 +140,7 @@ def _unlike_webdataset(folder: Folder, shard: ShardToVerify) -> list[str]:
 
 def _differing(said: SampleRecord, found: SampleRecord) -> list[str]:
     """Return the first way in which a sample differs from its record: the others follow from it."""
-    names = ("sha256", *(field.name for field in fields(SampleRecord)))
+    names = ("sha256", *SampleRecord._fields)
     return [
         f"{said.shard}: sample {said.key!r} has {name} {getattr(found, name)}, the manifest says "
         f"{getattr(said, name)}"

@@ -1,8 +1,9 @@
 """PNG, written so that it is quick to read: two and a half times as quick as libpng reads a PNG.
 
-``encode`` predicts every row from the one above it, so that whole rows are added up again at once,
-and libdeflate does the rest. PNGs of others are read by libpng. Of files with more than pixels in
-them Pillow says what they are and whether they are taken at all. H height, W width.
+``encode`` predicts rows from those above them, in bands whose first rows are stored as they are:
+the second rows of all bands are added up again at once, then the third ones. libdeflate does the
+rest. PNGs of others are read by libpng. Of files with more than pixels in them Pillow says what
+they are and whether they are taken at all. H height, W width.
 """
 
 import struct
@@ -18,7 +19,7 @@ from PIL import Image
 
 _codecs: Any = imagecodecs  # takes and gives any buffer, whatever its type hints say
 _LEVEL = 1  # docs/decisions.md has the measurements
-_UP = 2  # PNG's number of the filter that takes from each row the one above it
+_NONE, _UP = 0, 2  # PNG's numbers of the filters that keep a row, and that take the one above
 _PLAIN_FORMATS = ("RGB", "L")
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _CHUNK = struct.Struct(">I4s")  # length and name; content and checksum follow
@@ -60,16 +61,20 @@ def decode(content: bytes | memoryview, out: NDArray[np.uint8] | None = None) ->
         OSError: the file is damaged.
     """
     if (shape := bare_shape(content)) is not None:
-        # libpng stops at the last pixel. And what it fails at leaks the picture in imagecodecs.
-        if not all(_is_sound(content, part) for _, part in _chunks(content)):
-            raise OSError("the checksum of a chunk is wrong")
-        if (quickly := _decode_own(content, shape, out)) is not None:
-            return quickly
-    try:
-        decoded: NDArray[np.uint8] = _codecs.png_decode(content, out=out)
-    except (imagecodecs.PngError, ValueError) as cause:
-        raise OSError(str(cause)) from cause
-    return decoded
+        return decode_bare(content, shape, out)
+    return _decode_by_libpng(content, out)
+
+
+def decode_bare(
+    content: bytes | memoryview, shape: tuple[int, ...], out: NDArray[np.uint8] | None = None
+) -> NDArray[np.uint8]:
+    """Return the pixels of a PNG of which ``bare_shape`` has said a shape; see ``decode``."""
+    # libpng stops at the last pixel. And what it fails at leaks the picture in imagecodecs.
+    if not all(_is_sound(content, part) for _, part in _chunks(content)):
+        raise OSError("the checksum of a chunk is wrong")
+    if (quickly := _decode_own(content, shape, out)) is not None:
+        return quickly
+    return _decode_by_libpng(content, out)
 
 
 def pixels(picture: Image.Image, content: bytes | memoryview) -> NDArray[np.uint8]:
@@ -90,9 +95,9 @@ def encode(pixels: NDArray[np.uint8]) -> bytes:
     height, width, *_ = pixels.shape
     rows = pixels.reshape(height, -1)
     lines = np.empty((height, 1 + rows.shape[1]), dtype=np.uint8)
-    lines[:, 0] = _UP
-    lines[0, 1:] = rows[0]  # above the first row all is 0
+    lines[:, 0] = _filters(height)
     np.subtract(rows[1:], rows[:-1], out=lines[1:, 1:])
+    lines[:: isqrt(height), 1:] = rows[:: isqrt(height)]
     header = _SIZE.pack(width, height) + bytes(_KINDS[pixels.shape[2:]])
     stream = _codecs.deflate_encode(lines, level=_LEVEL)
     return b"".join((_SIGNATURE, *_chunk(b"IHDR", header), *_chunk(b"IDAT", stream), _END))
@@ -117,7 +122,7 @@ def _decode_own(
         found = _codecs.deflate_decode(stream, out=lines.reshape(-1))
     except imagecodecs.DeflateError:
         return None
-    if len(found) != lines.size or np.any(lines[:, 0] != _UP):
+    if len(found) != lines.size or np.any(lines[:, 0] != _filters(height)):
         return None
     if out is None:
         out = np.empty(shape, dtype=np.uint8)
@@ -125,20 +130,34 @@ def _decode_own(
     return out
 
 
-def _add_up(rows: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
-    """Make each row of ``out`` the sum of a row and all above it.
+def _decode_by_libpng(
+    content: bytes | memoryview, out: NDArray[np.uint8] | None
+) -> NDArray[np.uint8]:
+    try:
+        decoded: NDArray[np.uint8] = _codecs.png_decode(content, out=out)
+    except (imagecodecs.PngError, ValueError) as cause:
+        raise OSError(str(cause)) from cause
+    return decoded
 
-    In bands of sqrt(H) rows, all at once, then band after band: 2 sqrt(H) calls of numpy, not H,
-    since each lets go of the interpreter's lock, and other threads want it.
+
+def _filters(height: int) -> NDArray[np.uint8]:
+    """Return the filter of each row: of bands of sqrt(H) rows only the first ones have none.
+
+    So ``_add_up`` calls numpy sqrt(H) times, not H: each call lets go of the interpreter's lock,
+    and other threads want it.
     """
-    height = len(rows)
-    band = isqrt(height)
+    filters = np.full(height, _UP, dtype=np.uint8)
+    filters[:: isqrt(height)] = _NONE
+    return filters
+
+
+def _add_up(rows: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
+    """Make each row of ``out`` the sum of a row and all above it in its band."""
+    band = isqrt(len(rows))
     out[::band] = rows[::band]
     for row in range(1, band):
         lower = rows[row::band]
         np.add(lower, out[row - 1 :: band][: len(lower)], out=out[row::band])
-    for first in range(band, height, band):
-        out[first : first + band] += out[first - 1]
 
 
 def _chunk(name: bytes, content: bytes) -> Iterator[bytes]:

@@ -244,7 +244,9 @@ TARGETS: Mapping[str, Target] = {
     "dataset": Target(_dataset, lambda: [seeds.info().to_json().encode()], changed_json),
     "manifest": Target(_manifest, lambda: [seeds.manifest()]),
     "manifest-rows": Target(
-        _manifest_rows, lambda: [_json([vars(record) for record in seeds.records()])], changed_json
+        _manifest_rows,
+        lambda: [_json([record._asdict() for record in seeds.records()])],
+        changed_json,
     ),
     "part": Target(_part, lambda: [seeds.part()]),
     "checkpoint": Target(_checkpoint, lambda: [seeds.checkpoint()]),

@@ -40,7 +40,7 @@ def read_one(written: Written, record: SampleRecord, keep: bool) -> Any:
 
 
 def split_of(written: Written, records: tuple[SampleRecord, ...], keep: bool) -> Split:
-    return Split(Records(records_table(records)), FolderShards(written.folder), keep=keep)
+    return Split(Records(records_table(records)), FolderShards(str(written.root)), keep=keep)
 
 
 def stored_anew(
@@ -52,8 +52,7 @@ def stored_anew(
     image = image or shard[record.image_offset :][: record.image_bytes]
     label = label or shard[record.label_offset :][: record.label_bytes]
     path.write_bytes(shard + image + label)
-    return replace(
-        record,
+    return record._replace(
         image_offset=len(shard),
         image_bytes=len(image),
         label_offset=len(shard) + len(image),
@@ -260,7 +259,7 @@ def test_members_far_apart_are_read_one_by_one(written: Written, keep: bool) -> 
     shard = path.read_bytes()
     label = shard[record.label_offset :][: record.label_bytes]
     path.write_bytes(shard + bytes(1 << 20) + label)
-    far = replace(record, label_offset=len(shard) + (1 << 20))
+    far = record._replace(label_offset=len(shard) + (1 << 20))
     source = CountedShards({record.shard: path.read_bytes()})
 
     sample = Split(Records(records_table([far])), source, keep=keep)[0]
@@ -279,7 +278,7 @@ def test_a_label_may_lie_before_its_picture(written: Written) -> None:
         )
     )
     source = CountedShards({record.shard: label + image})
-    turned = replace(record, label_offset=0, image_offset=len(label))
+    turned = record._replace(label_offset=0, image_offset=len(label))
 
     sample = Split(Records(records_table([turned])), source)[0]
     np.testing.assert_array_equal(sample.image_HWC, written.samples["train"][0][0])
@@ -302,7 +301,7 @@ class Meeting:
 
 
 def test_far_samples_of_a_batch_are_asked_for_together(written: Written) -> None:
-    far = Meeting(FolderShards(written.folder), readers=6)
+    far = Meeting(FolderShards(str(written.root)), readers=6)
     split = open_dataset(written.folder, shards=far).split("train", "none")
 
     (batch,) = evaluation_batches(split, 6, num_threads=0)
@@ -326,7 +325,7 @@ def test_near_samples_are_read_by_whoever_asks(written: Written) -> None:
 def test_what_no_camera_took_is_refused_before_a_byte_is_read(
     written: Written, claim: dict[str, int]
 ) -> None:
-    record = replace(written.records[0], **claim)
+    record = written.records[0]._replace(**claim)
     source = CountedShards({record.shard: (written.root / record.shard).read_bytes()})
 
     with pytest.raises(CorruptSample, match=f"sample {record.key} in {record.shard} has"):
@@ -497,7 +496,7 @@ def test_a_name_outside_the_folder_is_refused(written: Written, field: str, name
 
 @pytest.mark.parametrize("name", OUTSIDE)
 def test_a_shard_outside_the_folder_is_refused(written: Written, name: str) -> None:
-    records = [*written.records[:-1], replace(written.records[-1], shard=name)]
+    records = [*written.records[:-1], written.records[-1]._replace(shard=name)]
     manifest = written.root / written.info.generation / MANIFEST_FILE
     manifest.write_bytes(write_records(records))
 

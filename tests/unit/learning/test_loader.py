@@ -300,7 +300,7 @@ def test_a_sample_that_lies_nowhere_is_skipped_wherever_it_is_in_its_batch(
 ) -> None:
     nowhere = Records(
         records_table(
-            replace(record, label_offset=-4) if index in (0, 5) else record
+            record._replace(label_offset=-4) if index in (0, 5) else record
             for index, record in enumerate(RECORDS[:8])
         )
     )

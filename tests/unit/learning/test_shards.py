@@ -1,7 +1,6 @@
 """Ranges of shards, and shards fetched whole."""
 
 import weakref
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -10,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.core.errors import CorruptSample, ServiceUnavailable
-from pipeline.learning.folder import Folder
 from pipeline.learning.shards import WHOLE_SHARD_BYTES, FolderShards, MemoryShards
 from pipeline.learning.split import Split
 from tests.unit.learning.stores import CountedShards, at_once, numbered_split, random_shards
@@ -27,11 +25,11 @@ def ranges(draw: st.DrawFn) -> tuple[str, int, int]:
 
 
 @pytest.fixture
-def on_disk(tmp_path: Path, folder_at: Callable[[Path], Folder]) -> FolderShards:
+def on_disk(tmp_path: Path) -> FolderShards:
     for shard, content in SHARDS.items():
         (tmp_path / shard).parent.mkdir(exist_ok=True)
         (tmp_path / shard).write_bytes(content)
-    return FolderShards(folder_at(tmp_path))
+    return FolderShards(str(tmp_path))
 
 
 @pytest.mark.parametrize(("start", "length"), [(0, NUM_BYTES), (0, 1), (999, 1), (300, 400)])
