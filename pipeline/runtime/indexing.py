@@ -128,12 +128,14 @@ def index_pair(
         DataError: picture or label cannot be decoded, or they do not go together.
     """
     where = f"{shard.path}: {pair.image.name}"
-    image, encoding = decode_image(pair.image.content, where)
+    image_HWC, encoding = decode_image(pair.image.content, where)
     where = f"{shard.path}: {pair.label.name}"
-    label = decode_label(pair.label.content, where)
-    if image.size != label.size:
+    label_HW = decode_label(pair.label.content, where)
+    height, width, _ = image_HWC.shape
+    if label_HW.shape != (height, width):
+        label_height, label_width = label_HW.shape
         raise DataError(
-            f"{where} is {label.height}x{label.width}, its picture {image.height}x{image.width}: "
+            f"{where} is {label_height}x{label_width}, its picture {height}x{width}: "
             "both must have one size"
         )
     digest = hashlib.sha256(pair.image.content)
@@ -146,12 +148,12 @@ def index_pair(
         image_bytes=len(pair.image.content),
         label_offset=pair.label.offset,
         label_bytes=len(pair.label.content),
-        height=image.height,
-        width=image.width,
-        class_pixels=count_classes(label, classes, where),
+        height=height,
+        width=width,
+        class_pixels=count_classes(label_HW, classes, where),
         sha256=digest.hexdigest(),
     )
-    return record, ChannelSums.of(image), encoding
+    return record, ChannelSums.of(image_HWC), encoding
 
 
 def _find_tars(folder: Folder) -> list[FileInfo]:

@@ -3,8 +3,6 @@
 import hashlib
 from dataclasses import dataclass
 
-from PIL import Image
-
 from pipeline.core.errors import DataError
 from pipeline.core.layout import Layout, Shard
 from pipeline.core.manifest import ClassTable, SampleRecord
@@ -86,17 +84,17 @@ def encode(sample: LabelledImage, classes: ClassTable, layout: Layout, where: st
         DataError: a label is no class.
     """
     sample = resized(sample, layout.image_size)
-    content = encode_image(sample.image_HWC, layout)
-    image = Image.fromarray(sample.image_HWC)
+    content, image_HWC = encode_image(sample.image_HWC, layout), sample.image_HWC
     if layout.encoding != "png":  # the statistics are of what a training will see
-        image, _ = decode_image(content, where)
+        image_HWC, _ = decode_image(content, where)
+    height, width = sample.label_HW.shape
     return EncodedSample(
         image=content,
         label=png.encode(sample.label_HW),
-        height=image.height,
-        width=image.width,
-        class_pixels=count_classes(Image.fromarray(sample.label_HW), classes, where),
-        channels=ChannelSums.of(image),
+        height=height,
+        width=width,
+        class_pixels=count_classes(sample.label_HW, classes, where),
+        channels=ChannelSums.of(image_HWC),
     )
 
 

@@ -30,6 +30,8 @@ def ids_from_values(
             f"{path} holds the value {values_HW[y, x]} at row {y}, column {x}, wanted "
             f"{_ranges(ids)}: map its values to classes"
         )
+    if all(value == id_ for value, id_ in ids.items()):
+        return values_HW
     known = values.translate(bytes.maketrans(bytes(ids), bytes(ids.values())))
     return np.frombuffer(known, dtype=np.uint8).reshape(values_HW.shape)
 
