@@ -7,14 +7,14 @@ other names: a second of starting and ending is to count for little. The limit i
 that read the same files, decode and encode them with the same codec, and do nothing else: no
 checks, storage, hashes, statistics or shards. libpng's limit encodes with libpng, as fast as it can
 be told to. The limits into a folder and onto S3 also keep what they encoded there, as many pictures
-in a file as we have in a shard; a virtual machine may take longer for memory that nobody used
-before, as that of files is, than for the writing. Ours is what ``python -m pipeline.preprocess`` does from the moment
+in a file as we have in a shard. Ours is what ``python -m pipeline.preprocess`` does from the moment
 its cluster is up, into a folder and to a local S3, which works on the same cores. They take turns.
+All files stay until the end: a virtual machine may take much longer for a file's memory if nothing
+has just been deleted.
 """
 
 import argparse
 import statistics
-import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -25,6 +25,7 @@ from functools import partial
 from itertools import chain, product
 from multiprocessing import get_context
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import imagecodecs
 
@@ -111,7 +112,7 @@ def timed(num_images: int, runs: list[Run]) -> Iterator[None]:
 @contextmanager
 def many_times(camvid: Path, times: int) -> Iterator[Path]:
     """Make a folder like CamVid's that has each of its pictures so many times."""
-    with tempfile.TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder:
         for split in SPLITS:
             for part in (split, f"{split}annot"):
                 there = Path(folder, part)
@@ -121,29 +122,26 @@ def many_times(camvid: Path, times: int) -> Iterator[Path]:
         yield Path(folder)
 
 
-def run_limits(folder: Path, workers: int, runs: Sequence[list[Run]]) -> None:
+def run_limits(folder: Path, kept: str, workers: int, runs: Sequence[list[Run]]) -> None:
     """Read and encode in plain processes, and twice more with keeping."""
     images = sorted(file for split in SPLITS for file in (folder / split).glob("*.png"))
     pairs = [(image, folder / f"{image.parent.name}annot" / image.name) for image in images]
     shares = [list(chain(*pairs[first::workers])) for first in range(workers)]
-    with (
-        tempfile.TemporaryDirectory() as written,
-        ProcessPoolExecutor(workers, get_context("spawn")) as pool,
-    ):
-        works = (recode_by_libpng, recode, partial(recode_and_write, written), recode_and_put)
+    works = (recode_by_libpng, recode, partial(recode_and_write, kept), recode_and_put)
+    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
         for work, found in zip(works, runs, strict=True):
             list(pool.map(work, [share[:4] for share in shares]))  # imports are not counted
             with timed(len(pairs), found):
                 list(pool.map(work, shares))
 
 
-def run_ours(source: Source, workers: int, runs: Sequence[list[Run]]) -> None:
+def run_ours(source: Source, kept: str, workers: int, runs: Sequence[list[Run]]) -> None:
     """Preprocess in a new cluster, and twice more when its workers are there."""
     from benchmarks.preprocessing import local_cluster, preprocess  # Ray, when all is set for it
 
     num_images = sum(map(len, source.keys().values()))
-    with tempfile.TemporaryDirectory() as folder, local_cluster(workers):
-        places = (f"{folder}/new", f"{folder}/there", f"s3://cgnet/{SCRATCH}/{uuid.uuid4().hex}")
+    with local_cluster(workers):
+        places = [f"{place}/{uuid.uuid4().hex}" for place in (kept, kept, f"s3://cgnet/{SCRATCH}")]
         for place, found in zip(places, runs, strict=True):
             with timed(num_images, found):
                 preprocess(source, place)
@@ -158,12 +156,12 @@ def main() -> None:
     options = parser.parse_args()
     camvid.prepare(options.camvid)
     runs: dict[tuple[str, int], list[Run]] = {(n, w): [] for w in WORKERS for n in SUBJECTS}
-    with many_times(options.camvid, options.times) as folder:
+    with many_times(options.camvid, options.times) as folder, TemporaryDirectory() as kept:
         source = open_source(SourceRequest("camvid", folder))
         for _, workers in product(range(options.repeats), WORKERS):
             found = [runs[name, workers] for name in SUBJECTS]
-            run_limits(folder, workers, found[: len(LIMITS)])
-            run_ours(source, workers, found[len(LIMITS) :])
+            run_limits(folder, kept, workers, found[: len(LIMITS)])
+            run_ours(source, kept, workers, found[len(LIMITS) :])
             open_folder("s3://cgnet").delete_dir(SCRATCH)
             say(f"{workers}: {', '.join(f'{run[-1].rate:.1f}' for run in found)}")
     rates = {subject: statistics.median(r.rate for r in found) for subject, found in runs.items()}
