@@ -28,8 +28,8 @@ from pipeline.core.config import RECIPES, DataConfig, EpochResult, TrialSpec
 from pipeline.core.cost import count_macs, count_parameters
 from pipeline.core.space import Pool, load_space
 from pipeline.learning.context import LocalContext
-from pipeline.learning.dataset import open_dataset
 from pipeline.learning.loop import train
+from pipeline.runtime.s3_shards import open_stored
 from pipeline.runtime.storage import open_folder
 
 EPOCHS = 12
@@ -69,7 +69,7 @@ def trainings(architectures: list[Architecture]) -> Iterator[tuple[Architecture,
 def curve(uri: str, architecture: Architecture, seed: int) -> list[Row]:
     """Train once; return one row an epoch."""
     torch.set_num_threads(1)
-    dataset = open_dataset(open_folder(uri))
+    dataset = open_stored(uri)
     data = dataset, dataset.split("train"), dataset.split("val")
     config = DataConfig("camvid", dataset.info.fingerprint)
     training = replace(RECIPES["sparse"], epochs=EPOCHS)
@@ -119,7 +119,7 @@ def main() -> None:
     """Train what is missing."""
     options = tyro.cli(Options)
     os.environ["OMP_NUM_THREADS"] = "1"
-    info = open_dataset(open_folder(options.dataset)).info
+    info = open_stored(options.dataset).info
     rows = written(options.output, info.fingerprint)
     done = {(row["architecture"], row["seed"]) for row in rows}
     pool = load_space("cgnet").pool(info.classes.num_classes).within(options.budget)

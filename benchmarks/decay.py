@@ -28,10 +28,11 @@ from pipeline.core.config import DataConfig, TrainConfig, TrialSpec
 from pipeline.core.cost import count_parameters
 from pipeline.learning.compact.compaction import compact
 from pipeline.learning.context import LocalContext
-from pipeline.learning.dataset import Dataset, open_dataset
+from pipeline.learning.dataset import Dataset
 from pipeline.learning.loop import train
 from pipeline.learning.segmenter import Segmenter
 from pipeline.learning.weights import WEIGHTS_FILE
+from pipeline.runtime.s3_shards import open_stored
 from pipeline.runtime.storage import open_folder
 
 AUTHORS = replace(KNOWN["paper"], epochs=40)
@@ -145,7 +146,7 @@ def main() -> None:
     """Train what is asked for, then print what there is."""
     options = tyro.cli(Options)
     torch.set_num_threads(1)
-    dataset = open_dataset(open_folder(options.dataset))
+    dataset = open_stored(options.dataset)
     rows = []
     network = Architecture(dataset.info.classes.num_classes)
     for number, (recipe, seed) in enumerate(planned()):

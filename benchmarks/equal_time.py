@@ -32,7 +32,7 @@ from pipeline.core.config import DataConfig, TrialSpec, recipe
 from pipeline.learning import loop
 from pipeline.learning.augment import augment
 from pipeline.learning.context import LocalContext
-from pipeline.learning.dataset import Dataset, open_dataset
+from pipeline.learning.dataset import Dataset
 from pipeline.learning.evaluation import evaluate
 from pipeline.learning.folder import read_bytes
 from pipeline.learning.loader import TrainLoader
@@ -41,6 +41,7 @@ from pipeline.learning.network import build
 from pipeline.learning.normalisation import normalise
 from pipeline.learning.weights import WEIGHTS_FILE, load_weights
 from pipeline.runtime.environment import ALLOCATOR
+from pipeline.runtime.s3_shards import open_stored
 from pipeline.runtime.storage import open_folder
 
 _RATE, _DECAY, _POWER, _SCALES = 1e-3, 5e-4, 0.9, (0.5, 2.0)
@@ -123,7 +124,7 @@ def one(dataset: str, name: str, *numbers: str) -> float:
     """Do what such a process does."""
     torch.set_flush_denormal(True)
     torch.set_num_threads(1 if numbers else 2)
-    data = open_dataset(open_folder(dataset))
+    data = open_stored(dataset)
     if not numbers:
         return epoch_seconds(data, name)
     os.nice(10)

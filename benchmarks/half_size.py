@@ -19,8 +19,7 @@ from benchmarks.report import print_setting, say
 from pipeline.core.architecture import Architecture
 from pipeline.core.config import RECIPES
 from pipeline.core.cost import count_parameters
-from pipeline.learning.dataset import open_dataset
-from pipeline.runtime.storage import open_folder
+from pipeline.runtime.s3_shards import open_stored
 
 SEEDS = (1, 2, 3)
 RECIPE = replace(RECIPES["sparse"], epochs=24)
@@ -52,7 +51,7 @@ def main() -> None:
     """Train what is missing, then print the table."""
     options = tyro.cli(Options)
     torch.set_num_threads(1)
-    dataset = open_dataset(open_folder(options.dataset))
+    dataset = open_stored(options.dataset)
     lines = [f"| network | built | seeds {HEADS}", "|---" * 7 + "|"]
     for network in networks(dataset.info.classes.num_classes):
         built = count_parameters(network)

@@ -33,10 +33,10 @@ from pipeline.core.cost import count_parameters
 from pipeline.core.front import hypervolume, pareto_front
 from pipeline.core.space import load_space
 from pipeline.learning.context import LocalContext
-from pipeline.learning.dataset import open_dataset
 from pipeline.learning.loop import train
 from pipeline.runtime import environment
 from pipeline.runtime.records import State, read_record
+from pipeline.runtime.s3_shards import open_stored
 from pipeline.runtime.storage import open_folder
 from pipeline.runtime.study_storage import reading_storage, study_names
 
@@ -73,7 +73,7 @@ def curve(
 ) -> list[EpochResult]:
     """Train a network to the end; what is in the folder goes on."""
     torch.set_num_threads(1)
-    dataset = open_dataset(open_folder(str(options.dataset)))
+    dataset = open_stored(str(options.dataset))
     config = DataConfig("camvid", dataset.info.fingerprint)
     spec = TrialSpec(architecture, config, TrainConfig(epochs=options.epochs), seed)
     data = dataset, dataset.split("train"), dataset.split("val")
@@ -97,7 +97,7 @@ def search_plainly(options: Options) -> None:
     from ray.tune.search.optuna import OptunaSearch
 
     space = load_space(SPACE)
-    num_classes = open_dataset(open_folder(str(options.dataset))).info.classes.num_classes
+    num_classes = open_stored(str(options.dataset)).info.classes.num_classes
 
     def trainable(labels: dict[str, Any]) -> None:
         architecture = space.architecture(labels, num_classes)

@@ -18,15 +18,15 @@ from benchmarks.report import print_setting, print_table, say
 from benchmarks.step import ARCHITECTURE
 from pipeline.core.config import RECIPES, DataConfig, TrialSpec
 from pipeline.learning.context import LocalContext
-from pipeline.learning.dataset import open_dataset
 from pipeline.learning.denormals import flush_denormals
 from pipeline.learning.loop import train
+from pipeline.runtime.s3_shards import open_stored
 from pipeline.runtime.storage import open_folder
 
 
 def score(dataset: str, epochs: int, mixing: float, seed: int) -> float:
     """Return the mean IoU on val after a training, in percent."""
-    data = open_dataset(open_folder(dataset))
+    data = open_stored(dataset)
     parts = (data, data.split("train"), data.split("val"))
     training = replace(RECIPES["default"], epochs=epochs, mixing=mixing)
     with TemporaryDirectory() as folder:

@@ -1,6 +1,6 @@
 """Images a second of preprocessing against bare read, decode and encode of the same images.
 
-    python -m benchmarks.preprocess_rate CAMVID [--repeats 2] [--times 4]
+    python -m benchmarks.preprocess_rate CAMVID [--repeats 2] [--times 8]
 
 CAMVID is the folder of the SegNet tutorial; each of its pictures is there so many times, under
 other names: a second of starting and ending is to count for little. The limit is plain processes
@@ -152,7 +152,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("camvid", type=Path, help="the folder of the SegNet tutorial")
     parser.add_argument("--repeats", type=int, default=2)
-    parser.add_argument("--times", type=int, default=4, help="that each picture is there")
+    parser.add_argument("--times", type=int, default=8, help="that each picture is there")
     options = parser.parse_args()
     camvid.prepare(options.camvid)
     runs: dict[tuple[str, int], list[Run]] = {(n, w): [] for w in WORKERS for n in SUBJECTS}

@@ -16,8 +16,8 @@ from pipeline.core.architecture import Architecture
 from pipeline.core.config import DataConfig, TrainConfig, TrialSpec
 from pipeline.core.layout import Layout
 from pipeline.learning.context import LocalContext
-from pipeline.learning.dataset import open_dataset
 from pipeline.learning.loop import train
+from pipeline.runtime.s3_shards import open_stored
 from pipeline.runtime.sharding import shard_dataset
 from pipeline.runtime.storage import open_folder
 from pipeline.runtime.tasks import in_process
@@ -29,7 +29,7 @@ NETWORKS = ((1, 2), (3, 21))
 def mean_iou(uri: str, blocks: tuple[int, int], epochs: int, seed: int) -> float:
     """Return the val mIoU after training one network."""
     torch.set_num_threads(1)
-    data = open_dataset(open_folder(uri))
+    data = open_stored(uri)
     architecture = Architecture(data.info.classes.num_classes, *blocks)
     spec = TrialSpec(architecture, DataConfig(uri, "gen"), TrainConfig(epochs=epochs), seed)
     with tempfile.TemporaryDirectory() as folder:
