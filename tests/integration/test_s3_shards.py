@@ -19,7 +19,7 @@ from pipeline.core.manifest import DatasetInfo
 from pipeline.core.units import ShardSize
 from pipeline.learning.dataset import open_dataset
 from pipeline.learning.loader import Batch, TrainLoader, evaluation_batches
-from pipeline.runtime.s3_shards import Patience, S3Shards, open_stored
+from pipeline.runtime.s3_shards import Patience, S3Shards
 from pipeline.runtime.sharding import shard_dataset
 from pipeline.runtime.storage import open_folder, s3_client
 from pipeline.runtime.tasks import in_process
@@ -158,9 +158,10 @@ def test_no_sample_is_lost_or_doubled_in_bad_weather(
 ) -> None:
     """A third to a half of the requests fail; every batch is what it is in fair weather."""
     plan = FaultPlan(BAD_WEATHER, seed=seed, drip_bytes_per_s=60_000)
+    folder, client = open_folder(STREETS), s3_client()  # neither through the proxy
+    fair = open_dataset(folder, None, S3Shards(lambda: client, "cgnet", "faults/streets"))
     shards, proxy = through(plan, "faults/streets", STUBBORN)
-    fair = open_stored(STREETS)  # not through the proxy
-    bad = open_dataset(open_folder(STREETS), None, shards, tmp_path)
+    bad = open_dataset(folder, None, shards, tmp_path)
 
     for split in ("train", "val"):
         wanted, got = fair.split(split, "none"), bad.split(split, cache)
