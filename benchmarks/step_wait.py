@@ -9,13 +9,14 @@ CAMVID is the folder of the SegNet tutorial. The real training loop trains CGNet
 
 import argparse
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import numpy as np
+import torch
 import webdataset
 
 from benchmarks import camvid
@@ -27,7 +28,7 @@ from pipeline.learning import loop
 from pipeline.learning.context import LocalContext
 from pipeline.learning.dataset import Dataset, Split
 from pipeline.learning.decoding import Sample
-from pipeline.learning.loader import Batch, TrainLoader, View, stack
+from pipeline.learning.loader import Batch, TrainLoader, View
 from pipeline.runtime.s3_shards import open_stored
 from pipeline.runtime.storage import open_folder
 
@@ -51,7 +52,7 @@ class WebdatasetLoader:
             .shuffle(1000, initial=100)
             .to_tuple("image.png", "label.png")
             .map(drawn)
-            .batched(batch_size, collation_fn=stack)
+            .batched(batch_size, collation_fn=stacked)
         )
         self._loader = webdataset.WebLoader(
             dataset, batch_size=None, num_workers=1, persistent_workers=True
@@ -59,7 +60,13 @@ class WebdatasetLoader:
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
         """Yield the batches of an epoch, which is none of those asked for but has as many."""
-        return iter(self._loader)
+        yield from self._loader
+
+
+def stacked(samples: Sequence[Sample]) -> Batch:
+    """Return samples as a batch."""
+    images_BHWC, labels_BHW = (torch.from_numpy(np.stack(part)) for part in zip(*samples, strict=True))
+    return Batch(images_BHWC.permute(0, 3, 1, 2), labels_BHW)
 
 
 def first_samples(data: Dataset, split: str, count: int) -> Dataset:
