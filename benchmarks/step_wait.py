@@ -65,7 +65,9 @@ class WebdatasetLoader:
 
 def stacked(samples: Sequence[Sample]) -> Batch:
     """Return samples as a batch."""
-    images_BHWC, labels_BHW = (torch.from_numpy(np.stack(part)) for part in zip(*samples, strict=True))
+    images_BHWC, labels_BHW = (
+        torch.from_numpy(np.stack(part)) for part in zip(*samples, strict=True)
+    )
     return Batch(images_BHWC.permute(0, 3, 1, 2), labels_BHW)
 
 
