@@ -95,7 +95,7 @@ def read_range(path: str, start: int, length: int) -> bytes:
     """Return a range of a file of this machine, less where the file ends before.
 
     Bare system calls: after each decoding Python's code is in no cache of the processor, and a
-    file object's is ten times as much of it.
+    file object brings more of it.
 
     Raises:
         OSError: it cannot be read.
