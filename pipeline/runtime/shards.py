@@ -3,6 +3,9 @@
 import hashlib
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pipeline.core.errors import DataError
 from pipeline.core.layout import Layout, Shard
 from pipeline.core.manifest import ClassTable, SampleRecord
@@ -33,7 +36,12 @@ class EncodedSample:
     height: int
     width: int
     class_pixels: tuple[int, ...]
-    channels: ChannelSums
+    pixels_HWC: NDArray[np.uint8]
+
+    @property
+    def channels(self) -> ChannelSums:
+        """Return the sums over the picture as a training will see it."""
+        return ChannelSums.of(self.pixels_HWC)
 
     @property
     def sha256(self) -> str:
@@ -57,7 +65,8 @@ def write_shard(source: Source, layout: Layout, folder: Folder, shard: Shard) ->
             _require_tar_key(key, source.name)
             where = f"{source.name} {shard.split}/{key}"
             sample = encode(source.read(shard.split, key), source.classes, layout, where)
-            channels += sample.channels
+            if shard.split == "train":  # no other is asked for its statistics
+                channels += sample.channels
             records.append(
                 SampleRecord(
                     key=key,
@@ -84,9 +93,9 @@ def encode(sample: LabelledImage, classes: ClassTable, layout: Layout, where: st
         DataError: a label is no class.
     """
     sample = resized(sample, layout.image_size)
-    content, image_HWC = encode_image(sample.image_HWC, layout), sample.image_HWC
-    if layout.encoding != "png":  # the statistics are of what a training will see
-        image_HWC, _ = decode_image(content, where)
+    content, pixels_HWC = encode_image(sample.image_HWC, layout), sample.image_HWC
+    if layout.encoding != "png":
+        pixels_HWC, _ = decode_image(content, where)
     height, width = sample.label_HW.shape
     return EncodedSample(
         image=content,
@@ -94,7 +103,7 @@ def encode(sample: LabelledImage, classes: ClassTable, layout: Layout, where: st
         height=height,
         width=width,
         class_pixels=count_classes(sample.label_HW, classes, where),
-        channels=ChannelSums.of(image_HWC),
+        pixels_HWC=pixels_HWC,
     )
 
 

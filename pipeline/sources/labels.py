@@ -1,6 +1,7 @@
 """From what a label file holds, values or colours, to class ids."""
 
 from collections.abc import Iterable, Mapping
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,9 @@ def ids_from_values(
     Raises:
         DataError: a value is not in ``ids``.
     """
+    are_ids = all(value == id_ for value, id_ in ids.items())
+    if are_ids and values_HW.max() < next(n for n in count() if n not in ids):
+        return values_HW  # a maximum is found in an eighth of the time of what follows
     values = values_HW.tobytes()  # bytes are looked up faster than arrays
     if unknown := values.translate(None, delete=bytes(ids)):
         y, x = _first(values_HW == unknown[0])
@@ -30,7 +34,7 @@ def ids_from_values(
             f"{path} holds the value {values_HW[y, x]} at row {y}, column {x}, wanted "
             f"{_ranges(ids)}: map its values to classes"
         )
-    if all(value == id_ for value, id_ in ids.items()):
+    if are_ids:
         return values_HW
     known = values.translate(bytes.maketrans(bytes(ids), bytes(ids.values())))
     return np.frombuffer(known, dtype=np.uint8).reshape(values_HW.shape)

@@ -189,8 +189,11 @@ def _require_partners(
 
 
 def _existing(folder: Path, stem: str, endings: tuple[str, ...]) -> Path:
-    candidates = [folder / f"{stem}{ending}" for ending in endings]
-    return next((path for path in candidates if path.exists()), candidates[0])
+    first = folder / f"{stem}{endings[0]}"
+    if len(endings) == 1 or first.exists():
+        return first
+    others = (folder / f"{stem}{ending}" for ending in endings[1:])
+    return next((path for path in others if path.exists()), first)
 
 
 def _unreadable(cause: OSError) -> NoReturn:
