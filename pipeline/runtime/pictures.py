@@ -4,6 +4,7 @@ C channels, H height, W width.
 """
 
 import io
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -99,31 +100,29 @@ def count_classes(label_HW: NDArray[np.uint8], classes: ClassTable, where: str) 
     Raises:
         DataError: a label is neither a class id nor the ignored value.
     """
-    counts = _count_values(label_HW)
     known = (*range(classes.num_classes), classes.ignore_index)
-    if sum(chosen := [counts[value] for value in known]) != sum(counts):
-        unknown = [value for value in range(256) if counts[value] and value not in known]
+    counts = _counts(label_HW, known)
+    if sum(counts) != label_HW.size:
+        unknown = np.setdiff1d(label_HW, known)
         raise DataError(
             f"{where} holds the label {unknown[0]}, wanted 0..{classes.num_classes - 1}, or "
             f"{classes.ignore_index} for no class: map its labels to the classes"
         )
-    return tuple(chosen)
+    return counts
 
 
-def _count_values(label_HW: NDArray[np.uint8]) -> list[int]:
-    """Return how many pixels have each of the values 0..255.
+def _counts(label_HW: NDArray[np.uint8], values: Iterable[int]) -> tuple[int, ...]:
+    """Return how many pixels have each of the values.
 
     Four pixels side by side have a counter each: of the same one a pixel waits for the pixel
     before it, and most of a label's are the same.
     """
     pixels = label_HW.reshape(-1)
-    num_left = len(pixels) % _COUNTERS
-    counts = np.bincount(pixels[len(pixels) - num_left :], minlength=256)
-    if quads := len(pixels) // _COUNTERS:
-        picture = Image.frombuffer("RGBA", (quads, 1), pixels, "raw", "RGBA", 0, 1)
-        counts = counts + np.array(picture.histogram()).reshape(_COUNTERS, 256).sum(axis=0)
-    found: list[int] = counts.tolist()
-    return found
+    quads = len(pixels) // _COUNTERS
+    picture = Image.frombuffer("RGBA", (quads, 1), pixels, "raw", "RGBA", 0, 1)
+    by_counter = picture.histogram()
+    left = pixels[quads * _COUNTERS :].tolist()
+    return tuple(sum(by_counter[value::256]) + left.count(value) for value in values)
 
 
 def _decode(
