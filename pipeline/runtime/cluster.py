@@ -19,8 +19,12 @@ log = logging.getLogger(__name__)
 OBJECT_STORE_BYTES = 256 << 20  # only small messages pass through Ray; data comes from S3
 
 
-def connect() -> None:
+def connect(*, trains: bool = True) -> None:
     """Connect this process to Ray, starting a local cluster unless RAY_ADDRESS is set.
+
+    Args:
+        trains: whether this process is going to train; if not, a local cluster goes without the
+            ten processes of a dashboard.
 
     Raises:
         ServiceUnavailable: the cluster does not answer.
@@ -35,7 +39,7 @@ def connect() -> None:
             check_token(os.environ, Path.home())
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         else:
-            _start_local()
+            _start_local(with_dashboard=trains)
     except (ConnectionError, RuntimeError, TimeoutError) as cause:
         where = f"the cluster at {address}" if address else "a local cluster"
         reason = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
@@ -90,14 +94,15 @@ def _log_complaint(data: dict[str, Any], ignore_prefix: bool) -> None:
         log.warning("ray: %s", line)
 
 
-def _start_local() -> None:
+def _start_local(*, with_dashboard: bool) -> None:
     # Ray 2.60 turns 127.0.0.1 into the LAN address and then listens on every interface; it has no
     # public switch against that.
     services.resolve_ip_for_localhost = lambda host: host
     ray.init(
         address="local",
         _node_ip_address="127.0.0.1",
-        include_dashboard=True,  # Ray Train frees a stopped group's CPUs only with its state API
+        # Ray Train frees a stopped group's CPUs only with its state API.
+        include_dashboard=with_dashboard,
         object_store_memory=OBJECT_STORE_BYTES,
         log_to_driver=False,
         logging_level=logging.ERROR,

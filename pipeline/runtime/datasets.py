@@ -10,7 +10,7 @@ from pipeline.core.manifest import DATASET_FILE, DatasetInfo
 from pipeline.core.partition import training_batches
 from pipeline.learning.dataset import open_dataset
 from pipeline.learning.folder import exists
-from pipeline.runtime import console, services
+from pipeline.runtime import cluster, console, services
 from pipeline.runtime.indexing import ids_as_stored, index_dataset
 from pipeline.runtime.sharding import shard_dataset
 from pipeline.runtime.storage import (
@@ -104,6 +104,7 @@ def open_or_make(dataset: str, store: str, state_dir: Path) -> tuple[DataConfig,
         if dataset != DEFAULT_DATASET:
             raise UsageError(_unknown(dataset, store))
         console.say(f"making the default data set {dataset} in {uri}")
+        cluster.connect()  # for what follows too: preprocessing alone starts less of Ray
         make_dataset(open_source(SourceRequest(dataset)), uri, Layout())
     info = open_dataset(folder).info
     return DataConfig(uri, info.fingerprint), info

@@ -49,7 +49,7 @@ def on_cluster(
         Exception: what the task raised.
         ServiceUnavailable: a worker of the cluster died again and again.
     """
-    cluster.connect()
+    cluster.connect(trains=False)
     return _as_they_end(task, iter(items), in_flight or _IN_FLIGHT_PER_CPU * cluster.num_cpus())
 
 

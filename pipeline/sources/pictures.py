@@ -107,7 +107,7 @@ def _decode(
 
 
 def _content(path: Path) -> bytes:
-    with path.open("rb") as file:
+    with path.open("rb", buffering=0) as file:  # one read takes all of it
         size = os.fstat(file.fileno()).st_size
         if size > MAX_MEMBER_BYTES:
             raise DataError(f"{path} has more than {MAX_MEMBER_BYTES >> 20} MiB: make it smaller")

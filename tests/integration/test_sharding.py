@@ -30,7 +30,7 @@ def _local_cluster() -> Iterator[None]:
     """Start a cluster that runs three tasks at a time wherever it is."""
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("RAY_OVERRIDE_RESOURCES", '{"CPU": 3}')
-        cluster.connect()
+        cluster.connect(trains=False)
     assert cluster.num_cpus() == 3
     yield
     ray.shutdown()
