@@ -11,7 +11,7 @@ from pipeline.core.errors import UsageError
 from pipeline.core.manifest import ClassTable
 from pipeline.core.units import ShardSize
 
-# Raise it with every change that alters the bytes of shards or parts.
+# Raise it with every change after which shards or parts of before do not go with new ones.
 LAYOUT_VERSION = 5
 DEFAULT_QUALITY = 90
 DEFAULT_SHARD_SIZE = ShardSize(64, "samples")
