@@ -33,13 +33,12 @@ class ChannelSums:
     def of(cls, image_HWC: NDArray[np.uint8]) -> "ChannelSums":
         """Return the sums over one RGB picture."""
         height, width, num_channels = image_HWC.shape
-        totals = np.zeros((2, width * num_channels))
-        ones = np.ones(_ROWS_AT_ONCE, dtype=np.float32)
+        lines, totals = image_HWC.reshape(height, -1), np.zeros((2, width * num_channels))
         for first in range(0, height, _ROWS_AT_ONCE):
-            rows = image_HWC[first : first + _ROWS_AT_ONCE].astype(np.float32)
-            rows = rows.reshape(len(rows), -1)
-            totals[0] += ones[: len(rows)] @ rows
-            totals[1] += ones[: len(rows)] @ np.square(rows, out=rows)
+            rows = lines[first : first + _ROWS_AT_ONCE].astype(np.float32)
+            ones = np.ones(len(rows), dtype=np.float32)
+            totals[0] += ones @ rows
+            totals[1] += ones @ np.square(rows, out=rows)
         sums, squares = totals.reshape(2, width, num_channels).sum(axis=1).astype(int).tolist()
         return cls(height * width, tuple(sums), tuple(squares))
 
