@@ -24,7 +24,7 @@ def connect(*, trains: bool = True) -> None:
 
     Args:
         trains: whether this process is going to train; if not, a local cluster goes without the
-            ten processes of a dashboard.
+            eleven processes of a dashboard.
 
     Raises:
         ServiceUnavailable: the cluster does not answer.

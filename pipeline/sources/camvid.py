@@ -117,4 +117,6 @@ class CamVid:
         return {split: self._folders(split) for split in splits}
 
     def _folders(self, split: str) -> PairedFolders:
-        return PairedFolders(self.root / split, self.root / f"{split}annot", (".png",), (".png",))
+        return PairedFolders(
+            self.root / split, self.root / f"{split}annot", image_endings=(".png",)
+        )
