@@ -5,8 +5,8 @@
 CAMVID is the folder of the SegNet tutorial. All read the same PNG bytes at 360x480 from the same
 local S3, shuffle, decode and give uint8 batches of 8; the rivals decode with Pillow, as they are
 documented, but for two. Each measurement is a process of its own with an empty cache; loaders take
-turns, so that a busy minute does not hit one alone. The limits decode the same bytes from memory,
-with libpng or with our decoder: no storage, no shuffle, no batches.
+turns, so that a busy minute does not hit one alone, and find memory at hand. The limits decode the
+same bytes from memory, with libpng or with our decoder: no storage, no shuffle, no batches.
 """
 
 import argparse
@@ -27,6 +27,7 @@ import torch
 
 from benchmarks import camvid
 from benchmarks.loader_rivals import RIVALS, Decode, Job, cpu_seconds, libpng, ours, sample_pairs
+from benchmarks.memory import use_memory
 from benchmarks.report import print_setting, print_table, say
 from pipeline.core.config import CachePolicy
 from pipeline.learning.dataset import open_dataset
@@ -160,6 +161,7 @@ def measure(job: Job) -> Run:
     Raises:
         ChildProcessError: a rival failed; says with what.
     """
+    use_memory()
     with tempfile.TemporaryDirectory() as cache:
         job = replace(job, cache=cache)
         if job.rival in RIVALS:

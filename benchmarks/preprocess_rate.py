@@ -8,13 +8,11 @@ that read the same files, decode and encode them with the same codec, and do not
 checks, storage, hashes, statistics or shards. libpng's limit encodes with libpng, as fast as it can
 be told to. The limits into a folder and onto S3 also keep what they encoded there, as many pictures
 in a file as we have in a shard. Ours is what ``python -m pipeline.preprocess`` does from the moment
-its cluster is up, into a folder and to a local S3, which works on the same cores. They take turns.
-A virtual machine that gives back what is free takes much longer for memory that nobody has just
-used, as that of new files is: before each measurement some is used.
+its cluster is up, into a folder and to a local S3, which works on the same cores. They take turns,
+each with memory at hand.
 """
 
 import argparse
-import mmap
 import statistics
 import time
 import uuid
@@ -31,6 +29,7 @@ from tempfile import TemporaryDirectory
 import imagecodecs
 
 from benchmarks import camvid
+from benchmarks.memory import use_memory
 from benchmarks.report import print_setting, print_table, say
 from pipeline.runtime.storage import open_folder, s3_client
 from pipeline.sources import png
@@ -51,7 +50,6 @@ OURS = {
 }
 SUBJECTS = (*LIMITS, *OURS)
 FILES_PER_OBJECT = 2 * 64  # pictures and labels
-MEMORY_BYTES = 1 << 30
 SCRATCH = "preprocess-rate"  # the folder on S3, gone at the end
 
 
@@ -110,13 +108,6 @@ def timed(num_images: int, runs: list[Run]) -> Iterator[None]:
     yield
     cpu_ms = (cpu_seconds() - cpu_before) / num_images * 1e3
     runs.append(Run(num_images / (time.perf_counter() - began), cpu_ms))
-
-
-def use_memory() -> None:
-    """Use as much memory as files will take, and let go of it."""
-    with mmap.mmap(-1, MEMORY_BYTES) as memory:
-        for _ in range(MEMORY_BYTES >> 20):
-            memory.write(bytes(1 << 20))
 
 
 @contextmanager

@@ -22,7 +22,9 @@ from pipeline.learning.dataset import Dataset, open_dataset
 from pipeline.learning.shards import ShardStore
 from pipeline.runtime.storage import endpoint_name, open_folder, s3_client, split_uri
 
-_CHUNK_BYTES = 64 << 10  # what a broken connection can cost; larger ones are no faster
+# A piece is what a break can cost, and what comes before anyone sees how slowly it came. Large ones
+# take half the processor time; so each is as large as what has come already, within these.
+_LEAST_PIECE_BYTES, _MOST_PIECE_BYTES = 64 << 10, 1 << 20
 _CONNECTIONS = 16  # as many as read one split at a time
 _MISSING_CODES = {"NoSuchKey", "404", "InvalidRange", "416"}
 _TRANSIENT_CODES = {"RequestTimeout", "SlowDown", "Throttling", "429"}
@@ -96,9 +98,9 @@ class S3Shards:
             before = received
             cause: Exception | None = None
             try:
-                for chunk in self._chunks(shard, start + received, length - received):
-                    content[received : received + len(chunk)] = chunk
-                    received += len(chunk)
+                for piece in self._pieces(shard, start + received, length - received):
+                    content[received : received + len(piece)] = piece
+                    received += len(piece)
             except (*_BROKEN, _TooSlow) as error:
                 cause = error
             except botocore.exceptions.ClientError as error:
@@ -113,7 +115,7 @@ class S3Shards:
                 self._sleep(self._pause_s(failures))
         return memoryview(content)
 
-    def _chunks(self, shard: str, start: int, length: int) -> Iterator[bytes]:
+    def _pieces(self, shard: str, start: int, length: int) -> Iterator[bytes]:
         """Yield what one request brings, in order."""
         began = self._clock()
         response = self._client().get_object(
@@ -128,9 +130,9 @@ class S3Shards:
             )
         received = 0
         with closing(response["Body"]) as body:
-            while chunk := body.read(_CHUNK_BYTES):
-                yield chunk
-                received += len(chunk)
+            while piece := body.read(min(max(received, _LEAST_PIECE_BYTES), _MOST_PIECE_BYTES)):
+                yield piece
+                received += len(piece)
                 elapsed = self._clock() - began
                 slow = received < elapsed * self._patience.least_bytes_per_s
                 if received < length and elapsed > self._patience.grace_s and slow:

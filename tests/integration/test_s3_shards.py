@@ -5,6 +5,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from tests.integration.conftest import RunningS3, environment_of
 
 STREETS = "s3://cgnet/faults/streets"
 CONTENT = np.random.default_rng(5).bytes(400_000)
+LONG_CONTENT = np.random.default_rng(6).bytes(8_000_000)
 HASTY = Patience(attempts=5, backoff_s=0.001, grace_s=0.5, least_bytes_per_s=100_000)
 STUBBORN = replace(HASTY, attempts=20)
 EVERY = 1.0
@@ -41,6 +43,7 @@ Through = Callable[..., tuple[S3Shards, FaultProxy]]
 def client(s3: RunningS3) -> Any:
     client = s3_client(attempts=1)
     client.put_object(Bucket="cgnet", Key="faults/x.tar", Body=CONTENT)
+    client.put_object(Bucket="cgnet", Key="faults/long.tar", Body=LONG_CONTENT)
     return client
 
 
@@ -71,14 +74,22 @@ def test_a_broken_answer_is_asked_for_again(through: Through, fault: Fault) -> N
     assert proxy.injected == {fault: 3}
 
 
-def test_a_read_goes_on_from_the_byte_it_reached(through: Through) -> None:
-    plan = FaultPlan({Fault.SHORT_BODY: EVERY}, cut_after_bytes=100_000, max_faults=3)
+@pytest.mark.parametrize(
+    ("key", "content", "cut", "most_lost"),
+    [("x.tar", CONTENT, 100_000, 64 << 10), ("long.tar", LONG_CONTENT, 2_500_000, 1 << 20)],
+)
+def test_a_read_goes_on_from_the_byte_it_reached(
+    through: Through, key: str, content: bytes, cut: int, most_lost: int
+) -> None:
+    plan = FaultPlan({Fault.SHORT_BODY: EVERY}, cut_after_bytes=cut, max_faults=3)
     shards, proxy = through(plan)
 
-    assert shards.read("x.tar", 0, len(CONTENT)) == CONTENT
+    assert shards.read(key, 0, len(content)) == content
     starts = [int(re.findall(r"\d+", request.range)[0]) for request in proxy.requests]
     assert starts == sorted(set(starts)), "each request starts where the one before ended"
-    assert starts[1] > 60_000, "a chunk is all that a break may cost"
+    assert all(later - start > cut - most_lost for start, later in pairwise(starts)), (
+        "a piece is all that a break may cost"
+    )
 
 
 def test_a_service_that_stays_broken_is_named_with_key_place_and_attempts(
