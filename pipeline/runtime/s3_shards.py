@@ -23,7 +23,7 @@ from pipeline.learning.shards import ShardStore
 from pipeline.runtime.storage import endpoint_name, open_folder, s3_client, split_uri
 
 # A piece is what a break can cost, and what comes before anyone sees how slowly it came. Large ones
-# take half the processor time; so each is as large as what has come already, within these.
+# take less processor time; so each is as large as what has come already, within these.
 _LEAST_PIECE_BYTES, _MOST_PIECE_BYTES = 64 << 10, 1 << 20
 _CONNECTIONS = 16  # as many as read one split at a time
 _MISSING_CODES = {"NoSuchKey", "404", "InvalidRange", "416"}

@@ -30,7 +30,7 @@ from tests.integration.conftest import RunningS3, environment_of
 
 STREETS = "s3://cgnet/faults/streets"
 CONTENT = np.random.default_rng(5).bytes(400_000)
-LONG_CONTENT = np.random.default_rng(6).bytes(8_000_000)
+LONG_CONTENT = np.random.default_rng(6).bytes(16_000_000)
 HASTY = Patience(attempts=5, backoff_s=0.001, grace_s=0.5, least_bytes_per_s=100_000)
 STUBBORN = replace(HASTY, attempts=20)
 EVERY = 1.0
@@ -76,7 +76,7 @@ def test_a_broken_answer_is_asked_for_again(through: Through, fault: Fault) -> N
 
 @pytest.mark.parametrize(
     ("key", "content", "cut", "most_lost"),
-    [("x.tar", CONTENT, 100_000, 64 << 10), ("long.tar", LONG_CONTENT, 2_500_000, 1 << 20)],
+    [("x.tar", CONTENT, 100_000, 64 << 10), ("long.tar", LONG_CONTENT, 4_100_000, 1 << 20)],
 )
 def test_a_read_goes_on_from_the_byte_it_reached(
     through: Through, key: str, content: bytes, cut: int, most_lost: int
