@@ -29,6 +29,7 @@ import torch
 import webdataset
 from PIL import Image
 
+from pipeline.learning import bare_png
 from pipeline.sources import png
 
 SAMPLES_PER_SHARD = 64
@@ -131,7 +132,9 @@ def libpng(content: bytes) -> torch.Tensor:
 
 def ours(content: bytes) -> torch.Tensor:
     """Decode a PNG as our loader does."""
-    return torch.from_numpy(png.decode(content))
+    shape = png.bare_shape(content)
+    assert shape
+    return torch.from_numpy(bare_png.decode(content, shape))
 
 
 def webdataset_tuned(job: Job, decode: Decode = rgb) -> Iterable[Pair]:

@@ -12,7 +12,7 @@ from pipeline.core.manifest import ClassTable
 from pipeline.core.units import ShardSize
 
 # Raise it with every change after which shards or parts of before do not go with new ones.
-LAYOUT_VERSION = 5
+LAYOUT_VERSION = 6
 DEFAULT_QUALITY = 90
 DEFAULT_SHARD_SIZE = ShardSize(64, "samples")
 

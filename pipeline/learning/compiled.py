@@ -2,6 +2,7 @@
 
 import hashlib
 import inspect
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,6 +18,7 @@ from pipeline.learning.disk_cache import default_cache_dir
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 config: Any = numba.config  # made from environment variables, which no type tells
+_naming = threading.Lock()  # kernels are imported by threads of the loader and by the step's
 
 
 class _Kept(FunctionCache):
@@ -61,12 +63,13 @@ def num_threads() -> int:
 @contextmanager
 def _keeping_in(folder: Path) -> Iterator[None]:
     """Have caches that are made here keep code in a folder, unless the user has named one."""
-    given = config.CACHE_DIR
-    config.CACHE_DIR = given or str(folder)
-    try:
-        yield
-    finally:
-        config.CACHE_DIR = given
+    with _naming:
+        given = config.CACHE_DIR
+        config.CACHE_DIR = given or str(folder)
+        try:
+            yield
+        finally:
+            config.CACHE_DIR = given
 
 
 def _folder(function: Callable[..., Any]) -> Path:

@@ -14,6 +14,7 @@ from PIL import Image, UnidentifiedImageError
 
 from pipeline.core.errors import CorruptSample
 from pipeline.core.manifest import MAX_MEMBER_BYTES, MAX_PIXELS, SampleRecord
+from pipeline.learning import bare_png
 from pipeline.sources import png
 
 IMAGE_FORMATS = ("PNG", "JPEG", "WEBP")
@@ -94,7 +95,7 @@ def _pixels(
     wanted = (record.height, record.width) if modes else (record.height, record.width, 3)
     try:
         if png.bare_shape(content) == wanted:
-            return png.decode_bare(content, wanted, room)
+            return bare_png.decode(content, wanted, room)
         with Image.open(io.BytesIO(content), formats=formats) as picture:
             if (picture.height, picture.width) != (record.height, record.width):
                 raise corrupt(

@@ -86,7 +86,8 @@ def _decode(
         if (shape := png.bare_shape(content)) and len(shape) in bare_dimensions:
             if shape[0] * shape[1] > MAX_PIXELS:
                 raise DataError(_too_large(path))
-            return png.decode_bare(content, shape)
+            png.check(content)
+            return png.by_libpng(content)
         with Image.open(io.BytesIO(content), formats=kinds) as picture:
             _check_header(path, picture, formats)
             # Decoding looks neither at a PNG's checksums nor for the end of the file.

@@ -254,7 +254,7 @@ def test_no_memory_for_a_picture_is_not_its_fault(monkeypatch: pytest.MonkeyPatc
     def fail(*_: object, **__: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(decoding.png, "decode_bare", fail)
+    monkeypatch.setattr(decoding.bare_png, "decode", fail)
     with pytest.raises(MemoryError):
         decoded()
 

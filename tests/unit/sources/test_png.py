@@ -1,8 +1,6 @@
 """Our pixels are Pillow's pixels, for every kind of PNG."""
 
 import io
-import struct
-import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +15,7 @@ from PIL import Image, PngImagePlugin
 from pipeline.sources import png
 
 MODES = ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"]
+NOISE = np.random.default_rng(0).integers(0, 256, (9, 13, 3), dtype=np.uint8)
 SIZES = st.tuples(st.integers(1, 40), st.integers(1, 40))
 
 
@@ -92,97 +91,6 @@ def test_pixels_may_lie_in_memory_as_they_like(turned: Callable[[Any], Any]) -> 
     decoded = png.decode(memoryview(png.encode(label_HW)))
     assert np.array_equal(label_HW, decoded)
     assert decoded.flags.c_contiguous
-
-
-NOISE = np.random.default_rng(0).integers(0, 256, (9, 13, 3), dtype=np.uint8)
-
-
-def chunk(name: bytes, content: bytes) -> bytes:
-    return (
-        struct.pack(">I", len(content))
-        + name
-        + content
-        + struct.pack(">I", zlib.crc32(name + content))
-    )
-
-
-def grey(width: int, height: int, *streams: bytes, interlaced: int = 0) -> bytes:
-    """A PNG of 8 bits of grey whose checksums are right, whatever is in it."""
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, interlaced)
-    chunks = [(b"IHDR", header), *((b"IDAT", stream) for stream in streams), (b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*each) for each in chunks)
-
-
-ROWS = zlib.compress(bytes([2, 1, 1, 2, 1, 1, 2, 1, 1]))  # three of two pixels: 1, 2, 3
-
-
-def test_rows_are_summed_from_above() -> None:
-    assert png.decode(grey(2, 3, ROWS)).tolist() == [[1, 1], [2, 2], [3, 3]]
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        grey(2, 4, ROWS),  # a row is missing
-        grey(2, 2, zlib.compress(b"")),
-        grey(2, 3, ROWS[:-1] + b"x"),  # another checksum of the pixels
-        grey(2, 3, b"no stream"),
-        grey(2, 3),
-        grey(0, 3, zlib.compress(bytes([2, 2, 2]))),
-        grey(2, 0, zlib.compress(b"")),
-        grey(2, 3, ROWS, b"")[:-13] + b"x" + grey(2, 3, ROWS, b"")[-12:],  # of a chunk too many
-    ],
-)
-def test_a_file_that_lies_of_its_pixels_is_an_error(content: bytes) -> None:
-    with pytest.raises(OSError, match=r"\w"):
-        png.decode(content)
-
-
-def test_a_bare_file_of_others_has_the_pixels_that_pillow_reads() -> None:
-    mixed = zlib.compress(bytes([2, 1, 1, 1, 1, 1, 2, 1, 1]))  # the second row adds from the left
-    for content in (grey(2, 3, mixed), grey(2, 3, mixed[:5], mixed[5:]), grey(2, 3, ROWS, b"")):
-        assert png.bare_shape(content) == (3, 2)
-        assert np.array_equal(read_by_pillow(content), png.decode(content))
-
-
-@pytest.mark.parametrize("content", [png.encode(NOISE), saved(Image.fromarray(NOISE))])
-def test_pixels_are_put_where_they_are_wanted(content: bytes) -> None:
-    places = np.zeros((3, *NOISE.shape), dtype=np.uint8)
-    place = places[1]
-
-    assert png.decode(content, place) is place
-    assert np.array_equal(places[1], NOISE)
-    assert not places[::2].any()
-
-
-def test_a_file_with_rows_in_another_order_is_not_bare() -> None:
-    assert png.bare_shape(grey(2, 3, ROWS, interlaced=1)) is None
-
-
-@pytest.mark.parametrize("pixels", [NOISE, NOISE[..., 0]])
-def test_a_bare_file_is_known_by_its_shape_and_broken_anywhere_it_is_no_picture(
-    pixels: NDArray[np.uint8],
-) -> None:
-    content = png.encode(pixels)
-
-    assert png.bare_shape(content) == png.decode(content).shape == pixels.shape
-    for place in range(len(content)):
-        flipped = content[:place] + bytes([content[place] ^ 255]) + content[place + 1 :]
-        assert png.bare_shape(content[:place]) is None
-        if png.bare_shape(flipped) is not None:
-            with pytest.raises(OSError, match=r"\w"):
-                png.decode(flipped)
-
-
-def test_what_is_encoded_here_does_not_need_libpng(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(content: bytes, out: None) -> None:
-        raise AssertionError("libpng was asked")
-
-    monkeypatch.setattr(png.imagecodecs, "png_decode", refuse)
-
-    assert np.array_equal(NOISE, png.decode(png.encode(NOISE)))
-    with pytest.raises(AssertionError):
-        png.decode(saved(Image.fromarray(NOISE)))
 
 
 @pytest.mark.parametrize("mode", ["1", "LA", "P", "RGBA", "I;16"])
