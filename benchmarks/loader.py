@@ -26,7 +26,16 @@ from pathlib import Path
 import torch
 
 from benchmarks import camvid
-from benchmarks.loader_rivals import RIVALS, Decode, Job, cpu_seconds, libpng, ours, sample_pairs
+from benchmarks.loader_rivals import (
+    RIVALS,
+    Decode,
+    Job,
+    cpu_seconds,
+    import_ours,
+    libpng,
+    ours,
+    sample_pairs,
+)
 from benchmarks.memory import use_memory
 from benchmarks.report import print_setting, print_table, say
 from pipeline.core.config import CachePolicy
@@ -108,6 +117,7 @@ def measure_ours(job: Job) -> Run:
     """Measure our loader with as many threads as the rivals have processes."""
     torch.set_num_threads(1)
     read_records(write_records(()))  # pyarrow's imports are not timed, as no loader's are
+    import_ours()
 
     def passes() -> Iterator[int]:
         data = open_stored(camvid.URI, cache_dir=Path(job.cache))
@@ -121,6 +131,7 @@ def measure_ours(job: Job) -> Run:
 
 def measure_limit(job: Job) -> Run:
     """Measure decoding alone, in as many processes, which are forked with the bytes in memory."""
+    import_ours()
     pairs, one, fork = list(sample_pairs(job)), LIMITS[job.rival], get_context("fork")
     shares = [pairs[first :: job.workers] for first in range(job.workers)]
 
