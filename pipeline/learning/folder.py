@@ -15,6 +15,8 @@ from pipeline.core.errors import DataError
 
 Folder: TypeAlias = FileSystem
 
+_AT_ONCE_BYTES = 4 << 20  # written to disk: a third less time than a picture at a time
+
 
 def read_bytes(folder: Folder, name: str) -> bytes:
     """Return the content of a file.
@@ -39,15 +41,17 @@ def write_bytes(folder: Folder, name: str, content: bytes | memoryview) -> None:
 @contextmanager
 def open_whole(folder: Folder, name: str) -> Iterator[NativeFile]:
     """Open a file to write that others see only once it is complete."""
+    if not is_local(folder):  # S3 shows an object only when its upload is complete
+        with folder.open_output_stream(name) as stream:
+            yield stream
+        return
     parent, slash, _ = name.rpartition("/")
-    if slash and is_local(folder):
+    if slash:
         folder.create_dir(parent, recursive=True)
-    # S3 shows an object only when its upload is complete; a local file is renamed into place.
-    target = f"{name}.partial" if is_local(folder) else name
-    with folder.open_output_stream(target) as stream:
+    target = f"{name}.partial"
+    with folder.open_output_stream(target, buffer_size=_AT_ONCE_BYTES) as stream:
         yield stream
-    if target != name:
-        folder.move(target, name)
+    folder.move(target, name)
 
 
 def exists(folder: Folder, name: str) -> bool:
