@@ -4,12 +4,14 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 import numba.core.caching
 import pytest
 
+from pipeline.learning import compiled as module
 from pipeline.learning import norm_act_kernels
 from pipeline.learning.compiled import compiled
 
@@ -87,3 +89,38 @@ def test_it_compiles_where_nothing_can_be_kept(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(numba.core.caching.CacheImpl, "_locator_classes", [])
 
     assert compiled()(lambda x: x + 1)(3) == 4
+
+
+def test_kernels_that_are_imported_at_once_leave_numbas_settings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The loader's threads import some while the step imports others."""
+    given = module.config.CACHE_DIR
+    first_is_in, second_is_in, first_is_out = (threading.Event() for _ in range(3))
+
+    def keep(function: object) -> None:
+        if function is one:
+            first_is_in.set()
+            second_is_in.wait(0.3)  # which it must not be
+        else:
+            second_is_in.set()
+            first_is_out.wait(10)
+
+    def one() -> None: ...
+    def other() -> None: ...
+
+    def import_one() -> None:
+        compiled()(one)
+        first_is_out.set()
+
+    monkeypatch.setattr(module, "_Kept", keep)
+    threads = [threading.Thread(target=import_one)]
+    threads[0].start()
+    assert first_is_in.wait(10)
+    threads.append(threading.Thread(target=compiled(), args=(other,)))
+    threads[1].start()
+    for thread in threads:
+        thread.join()
+
+    assert second_is_in.is_set()
+    assert given == module.config.CACHE_DIR
