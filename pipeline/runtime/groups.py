@@ -6,9 +6,11 @@ group costs that once.
 
 import errno
 import functools
+import os
+import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +23,8 @@ from pyarrow.fs import FSSpecHandler, PyFileSystem
 from ray.exceptions import RayError
 from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
+from ray.util.state import list_actors
+from ray.util.state.exception import RayStateApiException
 
 from pipeline.core.config import DataConfig, EpochResult, TrialSpec
 from pipeline.core.errors import (
@@ -44,6 +48,7 @@ from pipeline.runtime.storage import open_folder
 
 _COLLECTIVE_TIMEOUT_S = 300
 _PATIENCE_S = 10.0
+_MOST_GROUPS = 10_000
 
 
 @dataclass(frozen=True)
@@ -100,10 +105,13 @@ def training_groups(num_groups: int, num_workers: int) -> Iterator[Any]:
     try:
         yield broker
     finally:
-        ray.get(broker.close.remote())
-        patience_ends = time.monotonic() + _PATIENCE_S
-        for thread in threads:  # what takes longer ends with this process, and has its checkpoint
-            thread.join(max(0.0, patience_ends - time.monotonic()))
+        try:
+            ray.get(broker.close.remote())
+            _join(threads)
+        finally:  # also when Ctrl-C is pressed again
+            if any(thread.is_alive() for thread in threads):  # each has its checkpoint
+                _kill_controllers()
+                _join(threads)
 
 
 def train_one(spec: TrialSpec, uri: str) -> Iterator[EpochResult]:
@@ -131,6 +139,30 @@ def train_one(spec: TrialSpec, uri: str) -> Iterator[EpochResult]:
                 yield event.result
 
 
+def _join(threads: Sequence[threading.Thread]) -> None:
+    patience_ends = time.monotonic() + _PATIENCE_S
+    for thread in threads:
+        thread.join(max(0.0, patience_ends - time.monotonic()))
+
+
+def _kill_controllers() -> None:
+    """End what runs this process's groups, on this machine, and thereby their workers anywhere.
+
+    A thread that is inside Ray while Ray shuts down can take the whole process with it, by a
+    segmentation fault.
+    """
+    ours: list[tuple[str, str, str | bool | int | float]] = [
+        ("job_id", "=", ray.get_runtime_context().get_job_id()),
+        ("class_name", "=", "TrainController"),
+        ("state", "=", "ALIVE"),
+    ]
+    with suppress(RayStateApiException):
+        for actor in list_actors(filters=ours, limit=_MOST_GROUPS, timeout=int(_PATIENCE_S)):
+            if actor.pid:
+                with suppress(OSError):
+                    os.kill(actor.pid, signal.SIGKILL)
+
+
 def _run_group(group_id: int, broker: Any, num_workers: int) -> None:
     gpu = has_gpus()
     trainer = TorchTrainer(
@@ -154,6 +186,8 @@ def _run_group(group_id: int, broker: Any, num_workers: int) -> None:
     try:
         trainer.fit()
     except Exception as cause:  # noqa: BLE001  # whatever it is, trials must not wait for ever
+        if not ray.is_initialized():  # this process ends, and a call would start a cluster
+            return
         reason = str(cause).strip().splitlines()[-1:] or [type(cause).__name__]
         with suppress(RayError):  # the broker is on this node, whose death ends this process
             ray.get(broker.break_off.remote(f"the training workers cannot run: {reason[0]}"))

@@ -1,7 +1,8 @@
 """Processes that outlive the command which starts them: start, recognise, stop.
 
 A pid alone names nobody once its process has ended: another may have it after a restart of the
-machine. So a process is known by its pid together with the time it was created.
+machine. So a process is known by its pid, when it was created and since which boot. That is counted
+from the boot: the time of day of a boot moves whenever the clock is set.
 """
 
 import os
@@ -18,8 +19,8 @@ import psutil
 
 from pipeline.core.errors import ServiceUnavailable
 
-# Linux counts creation from the boot time, which the kernel reports in whole seconds.
-_CREATE_TIME_JITTER_S = 2.0
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_JITTER_S = 2.0  # the kernel tells the time of boot, which is taken off again, in whole seconds
 _POLL_S = 0.05
 
 
@@ -27,11 +28,30 @@ _POLL_S = 0.05
 class ProcessIdentity:
     """One process, not to be mistaken for a later one with the same pid.
 
-    ``create_time`` is in seconds since 1970.
+    Attributes:
+        pid: as long as it runs, of no other.
+        created_s: seconds from the boot until it was created.
+        boot: which boot; "" where the system does not tell.
     """
 
     pid: int
-    create_time: float
+    created_s: float
+    boot: str
+
+    @classmethod
+    def of(cls, pid: int) -> "ProcessIdentity":
+        """Return what the process that has this pid now is known by.
+
+        Raises:
+            psutil.Error: none has.
+        """
+        created_s = psutil.Process(pid).create_time() - psutil.boot_time()
+        return cls(pid, created_s, _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else "")
+
+    def is_same(self, other: "ProcessIdentity") -> bool:
+        """Return whether both name one process."""
+        same_number = (self.pid, self.boot) == (other.pid, other.boot)
+        return same_number and abs(self.created_s - other.created_s) <= _JITTER_S
 
 
 def start_detached(
@@ -68,7 +88,7 @@ def start_detached(
         raise ServiceUnavailable(f"{command[0]} cannot be started: {cause.strerror}") from cause
     finally:
         os.close(descriptor)
-    identity = ProcessIdentity(process.pid, psutil.Process(process.pid).create_time())
+    identity = ProcessIdentity.of(process.pid)
     # It outlives this object on purpose. If it ends before we do, subprocess reaps it later.
     with warnings.catch_warnings(action="ignore", category=ResourceWarning):
         del process
@@ -78,11 +98,8 @@ def start_detached(
 def is_running(process: ProcessIdentity) -> bool:
     """Return whether this very process still runs; one that only waits to be reaped does not."""
     try:
-        found = psutil.Process(process.pid)
-        return (
-            abs(found.create_time() - process.create_time) <= _CREATE_TIME_JITTER_S
-            and found.status() != psutil.STATUS_ZOMBIE
-        )
+        is_it = process.is_same(ProcessIdentity.of(process.pid))
+        return is_it and psutil.Process(process.pid).status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
         return False
 
@@ -93,7 +110,7 @@ def with_descendants(leader: ProcessIdentity) -> tuple[ProcessIdentity, ...]:
     with suppress(psutil.Error):
         for child in psutil.Process(leader.pid).children(recursive=True):
             with suppress(psutil.Error):
-                members.append(ProcessIdentity(child.pid, child.create_time()))
+                members.append(ProcessIdentity.of(child.pid))
     return tuple(members)
 
 

@@ -206,8 +206,8 @@ def _about(plan: SearchPlan, study: Study) -> StudyAbout:
 def _confirm(plan: SearchPlan, study: Study, known: Confirmations, broker: Any) -> bool:
     """Train again what is to be; return whether it came to its end, and not to Ctrl-C."""
     wanted = plan.confirmation(study).retrainings
-    say(f"{len(wanted)} trainings, {plan.num_seeds} a network, to confirm the front")
     try:
+        say(f"{len(wanted)} trainings, {plan.num_seeds} a network, to confirm the front")
         train_again(
             wanted,
             known,

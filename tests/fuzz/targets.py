@@ -230,7 +230,7 @@ _SERVICES = (
     {
         "s3": {
             "ports": {"http": 1},
-            "processes": [{"pid": 1, "create_time": 1.0}],
+            "processes": [{"pid": 1, "created_s": 1.0, "boot": "b"}],
             "is_ready": True,
             "upstream": "",
         }

@@ -355,8 +355,8 @@ def test_an_answer_from_a_stranger_is_not_health() -> None:
         subprocess.Popen(["sleep", "60"]) as ours,
     ):
         threading.Thread(target=stranger.serve_forever, daemon=True).start()
-        sleeper = ProcessIdentity(ours.pid, psutil.Process(ours.pid).create_time())
-        this = ProcessIdentity(os.getpid(), psutil.Process().create_time())
+        sleeper = ProcessIdentity.of(ours.pid)
+        this = ProcessIdentity.of(os.getpid())
         ports = {HTTP: stranger.server_port}
         health = Health("/health", body="OK")
         as_ours = is_healthy(ServerRecord(ports=ports, processes=(sleeper,)), health)

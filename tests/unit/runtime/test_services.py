@@ -3,6 +3,7 @@ import stat
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -27,7 +28,7 @@ def folder(tmp_path: Path) -> ServiceFolder:
 
 @pytest.fixture
 def this_process() -> ProcessIdentity:
-    return ProcessIdentity(os.getpid(), psutil.Process().create_time())
+    return ProcessIdentity.of(os.getpid())
 
 
 @pytest.mark.parametrize(
@@ -78,18 +79,31 @@ def test_default_ports_stay_clear_of_ray_workers_and_outgoing_connections() -> N
     assert len(set(claimed)) == len(claimed)
 
 
-def test_a_process_is_known_by_pid_and_create_time(this_process: ProcessIdentity) -> None:
+def test_a_process_is_known_by_pid_and_creation(this_process: ProcessIdentity) -> None:
     assert process.is_running(this_process)
 
 
-def test_a_pid_given_to_another_process_since_is_not_running(this_process: ProcessIdentity) -> None:
-    stale = replace(this_process, create_time=this_process.create_time - 3600)
+@pytest.mark.parametrize("seconds", [-40.0, 3600.0])
+def test_a_clock_that_is_set_makes_no_process_a_stranger(
+    this_process: ProcessIdentity, seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As psutil sees it: the kernel's time of boot moves with the clock."""
+    created, booted = psutil.Process().create_time(), psutil.boot_time()
+    monkeypatch.setattr(psutil._psplatform, "boot_time", lambda: booted + seconds)
 
-    assert not process.is_running(stale)
+    assert psutil.Process().create_time() == pytest.approx(created + seconds, abs=2)
+    assert process.is_running(this_process)
+
+
+@pytest.mark.parametrize("other", [{"created_s": 1.0}, {"boot": "an earlier one"}])
+def test_a_pid_given_to_another_process_since_is_not_running(
+    this_process: ProcessIdentity, other: dict[str, Any]
+) -> None:
+    assert not process.is_running(replace(this_process, **other))
 
 
 def test_a_stale_record_is_not_running(this_process: ProcessIdentity) -> None:
-    stale = replace(this_process, create_time=0.0)
+    stale = replace(this_process, created_s=0.0)
 
     assert not ServerRecord(ports={HTTP: 1}, processes=(stale,)).is_running
     assert not ServerRecord(ports={HTTP: 1}).is_running
@@ -98,7 +112,7 @@ def test_a_stale_record_is_not_running(this_process: ProcessIdentity) -> None:
 def test_stopping_leaves_a_process_alone_that_only_has_the_same_pid(
     this_process: ProcessIdentity,
 ) -> None:
-    process.stop([replace(this_process, create_time=0.0)], patience_s=0.0)
+    process.stop([replace(this_process, created_s=0.0)], patience_s=0.0)
 
     assert process.is_running(this_process)
 
@@ -106,7 +120,7 @@ def test_stopping_leaves_a_process_alone_that_only_has_the_same_pid(
 def test_a_record_is_read_as_it_was_stored(folder: ServiceFolder) -> None:
     record = ServerRecord(
         ports={HTTP: 20333, "filer": 20888},
-        processes=(ProcessIdentity(7, 1.25), ProcessIdentity(8, 2.5)),
+        processes=(ProcessIdentity(7, 1.25, "b"), ProcessIdentity(8, 2.5, "b")),
         is_ready=True,
         upstream="http://127.0.0.1:1",
     )
