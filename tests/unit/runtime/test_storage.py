@@ -1,5 +1,7 @@
 """Folders from URIs, and what is said when S3 cannot be used."""
 
+import errno
+import os
 import socket
 from pathlib import Path
 
@@ -21,6 +23,23 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     assert not exists(folder, "a")
     assert [path.name for path in (tmp_path / "new" / "a").iterdir()] == ["b.bin"]
     assert folder_uri(folder) == str(tmp_path / "new")
+
+
+def test_what_the_disk_did_not_take_in_the_end_is_not_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some file systems find out that they are full when they are asked to keep what they took."""
+    folder = open_folder(str(tmp_path))
+    write_bytes(folder, "x.json", b"old")
+
+    def is_full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", is_full)
+    with pytest.raises(OSError, match="No space left"):
+        write_bytes(folder, "x.json", b"new")
+
+    assert read_bytes(folder, "x.json") == b"old"
 
 
 def test_a_missing_file_is_named_with_its_folder(tmp_path: Path) -> None:
