@@ -28,7 +28,7 @@ def _local_cluster() -> Iterator[None]:
 @pytest.fixture
 def job(tmp_path: Path) -> Job:
     """A training of long epochs."""
-    source = Streets(num_train=96, num_val=1, image_size=(96, 144))
+    source = Streets(num_train=200, num_val=1, image_size=(96, 144))
     info = shard_dataset(source, "streets", str(tmp_path / "data"), Layout(), run=in_process)
     spec = TrialSpec(
         Architecture(info.classes.num_classes, 3, 21),
@@ -44,7 +44,7 @@ def test_a_group_that_is_amid_an_epoch_ends_in_time_with_its_threads_and_process
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A thread still inside Ray when Ray is shut down would end this process by a SIGSEGV."""
-    monkeypatch.setattr(groups, "_PATIENCE_S", 2.0)
+    monkeypatch.setattr(groups, "_PATIENCE_S", 3.0)
     before = set(threading.enumerate())
     with groups.training_groups(1, 1) as broker:
         _, event = next(follow(broker, [job]))
