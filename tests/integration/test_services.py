@@ -81,12 +81,16 @@ def without_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def listener(port: int) -> socket.socket:
-    """Take ``port``, unless somebody else has it already."""
+    """Take ``port``, unless somebody else keeps it."""
     taken = socket.socket()
     taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    with suppress(OSError):
-        taken.bind((loopback.HOST, port))
-        taken.listen()
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:  # threads of a killed process hold it a moment longer
+        with suppress(OSError):
+            taken.bind((loopback.HOST, port))
+            taken.listen()
+            break
+        time.sleep(0.01)
     return taken
 
 
