@@ -148,8 +148,7 @@ def _join(threads: Sequence[threading.Thread]) -> None:
 def _kill_controllers() -> None:
     """End what runs this process's groups, on this machine, and thereby their workers anywhere.
 
-    A thread that is inside Ray while Ray shuts down can take the whole process with it, by a
-    segmentation fault.
+    Else a thread would be inside Ray while Ray shuts down, or ask a Ray that is no more.
     """
     ours: list[tuple[str, str, str | bool | int | float]] = [
         ("job_id", "=", ray.get_runtime_context().get_job_id()),

@@ -43,7 +43,7 @@ def job(tmp_path: Path) -> Job:
 def test_a_group_that_is_amid_an_epoch_ends_in_time_with_its_threads_and_processes(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A thread still inside Ray when Ray is shut down would end this process by a SIGSEGV."""
+    """No thread may be inside Ray when Ray is shut down."""
     monkeypatch.setattr(groups, "_PATIENCE_S", 3.0)
     before = set(threading.enumerate())
     with groups.training_groups(1, 1) as broker:
